@@ -1,0 +1,1 @@
+"""Tidegate: from a git URL to a live web site, on ECS Fargate and Lambda."""

@@ -1,0 +1,73 @@
+"""The rules a request can break; each knows its HTTP status and its code."""
+
+from typing import ClassVar
+
+from msgspec import Struct
+
+
+class FieldError(Struct, frozen=True):
+    """One thing wrong with one field; `field` is its path in the body, or the name of a parameter."""
+
+    field: str
+    message: str
+
+
+class Problem(Exception):
+    """A request that cannot be done, told to the client as RFC 9457 problem details."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL"
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(self, detail: str = "", errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.errors = errors
+
+
+class InvalidRequest(Problem):
+    """The input is readable, but fields of it are wrong."""
+
+    status, code, title = 400, "INVALID_REQUEST", "The request is not valid"
+
+
+class MalformedBody(Problem):
+    """The body is not a JSON object."""
+
+    status, code, title = 400, "MALFORMED_BODY", "The body is not a JSON object"
+
+
+class UnsupportedMediaType(Problem):
+    """The body is not declared as JSON."""
+
+    status, code, title = 415, "UNSUPPORTED_MEDIA_TYPE", "The body must be sent as application/json"
+
+
+class BodyTooLarge(Problem):
+    """The body is larger than any valid request."""
+
+    status, code, title = 413, "BODY_TOO_LARGE", "The body is too large"
+
+
+class NotFound(Problem):
+    """There is no such project, build or path."""
+
+    status, code, title = 404, "NOT_FOUND", "Not found"
+
+
+class MethodNotAllowed(Problem):
+    """The path is there, for another method."""
+
+    status, code, title = 405, "METHOD_NOT_ALLOWED", "Method not allowed"
+
+
+class SlugTaken(Problem):
+    """The slug names a project of another repository."""
+
+    status, code, title = 409, "SLUG_TAKEN", "The slug is taken by another repository"
+
+
+class Unavailable(Problem):
+    """AWS did not answer as needed; the same request may work later."""
+
+    status, code, title = 503, "UNAVAILABLE", "Not available at the moment"
