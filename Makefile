@@ -1,0 +1,72 @@
+# `make help` lists the targets. Everything runs in .venv, which `make setup` fills from hash-locked requirements.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The first of these that is Python 3.11 or later. Each is run, as a pyenv shim may exist without its Python.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+PY := .venv/bin/python
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+BUILDER_LOCK := $(wildcard builder/package-lock.json)
+BUILDER_INSTALLED := $(if $(BUILDER_LOCK),builder/node_modules/.installed)
+
+# The SAM CLI needs a region even to validate; a region of your own wins.
+export AWS_DEFAULT_REGION ?= us-east-1
+export SAM_CLI_TELEMETRY := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+.PHONY: setup
+setup: $(INSTALLED) $(BUILDER_INSTALLED) ## Install what the other targets need
+
+$(INSTALLED): requirements-dev.txt
+	@[ -n "$(PYTHON)" ] || { echo "make: Python 3.11 or later is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@[ -x $(PY) ] || $(PYTHON) -m venv .venv || { echo "make: $(PYTHON) cannot make a .venv; install its venv package (Debian: python3-venv)" >&2; exit 1; }
+	@# The lock is complete, so there is nothing to resolve; pip before 24 also trips over extras when it does.
+	$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
+	@touch $@
+
+builder/node_modules/.installed: $(BUILDER_LOCK)
+	@command -v npm >/dev/null || { echo "make: npm is needed for the builder; install Node.js 20 or later" >&2; exit 1; }
+	cd builder && npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: check
+check: $(INSTALLED) ## Format, lint, types, import rules, template
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	PYTHONPATH=layers/shared:. $(BIN)/lint-imports
+	$(BIN)/sam validate --lint
+	$(BIN)/cfn-lint
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code and fix what can be fixed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: test
+test: setup ## Run all tests
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+.PHONY: bench
+bench: setup ## Run the benchmarks
+	$(BIN)/pytest tests/benchmarks -p no:xdist -s
+
+.PHONY: run
+run: setup ## Start the local stack; REPO=<git URL> builds that repository
+	$(PY) -m local
+
+.PHONY: lock
+lock: $(INSTALLED) ## Lock the newest versions of all Python dependencies
+	cd layers/shared && ../../$(BIN)/uv pip compile $(UV_FLAGS) requirements.in -o requirements.txt
+	$(BIN)/uv pip compile $(UV_FLAGS) requirements-dev.in -o requirements-dev.txt
+
+UV_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
