@@ -16,7 +16,7 @@ class Problem(Exception):
     """A request that cannot be done, told to the client as RFC 9457 problem details."""
 
     status: ClassVar[int] = 500
-    code: ClassVar[str] = "INTERNAL"
+    code: str = "INTERNAL"
     title: ClassVar[str] = "Something went wrong on our side"
 
     def __init__(self, detail: str = "", errors: tuple[FieldError, ...] = ()) -> None:
@@ -65,6 +65,17 @@ class SlugTaken(Problem):
     """The slug names a project of another repository."""
 
     status, code, title = 409, "SLUG_TAKEN", "The slug is taken by another repository"
+
+
+class NotStarted(Problem):
+    """The build was accepted, but its task could not be started; the build has ended and says why."""
+
+    status, code, title = 503, "NOT_STARTED", "The build could not be started"
+
+    def __init__(self, code: str, detail: str, build_id: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.build_id = build_id
 
 
 class Unavailable(Problem):

@@ -122,7 +122,7 @@ class Task(Model, frozen=True):
         return self.last_status == "RUNNING" or (self.started_at is not None and not self.ended)
 
 
-class Build(Model, frozen=True):
+class Build(Model, frozen=True, omit_defaults=False):
     """One run that turns one commit of a project into a site.
 
     `revision` counts the writes; `task_version` is ECS's `detail.version` of the newest event of this attempt;
@@ -138,9 +138,9 @@ class Build(Model, frozen=True):
     settings: BuildSettings = BuildSettings()
     status: Status = Status.QUEUED
     attempt: int = 1
+    faults: int = 0
     revision: int = 1
     open: str | None = "open"
-    spot: bool = False
     updated_at: datetime | None = None
     starting_at: datetime | None = None
     building_at: datetime | None = None

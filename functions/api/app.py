@@ -1,0 +1,241 @@
+"""HTTP API -> use case -> HTTP."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from tidegate import inputs, service
+from tidegate.aws import FAULTS
+from tidegate.exceptions import (
+    BodyTooLarge,
+    FieldError,
+    InvalidRequest,
+    NotFound,
+    NotStarted,
+    Problem,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from tidegate.model import Build, Project
+from tidegate.observability import logger
+from tidegate.status import Status
+from ulid import ULID
+
+app = APIGatewayHttpResolver()
+
+T = TypeVar("T")
+
+
+@app.post("/project")
+def create_project() -> Response[bytes]:
+    """Accept a repository and start its build; the first clients' contract."""
+    new = inputs.parse_new_project(inputs.parse_json_object(_body()), service.build_defaults())
+    now = datetime.now(UTC)
+    build = service.create_build(new, str(ULID.from_datetime(now)), now)
+    if build.failure:
+        raise NotStarted(build.failure.code, f"{build.failure.message} {build.failure.fix}", build.id)
+    slug = build.project_slug
+    return _json(
+        {"status": "queued", "data": {"projectSlug": slug, "url": service.site_url(slug), "buildId": build.id}}
+    )
+
+
+@app.get("/v1/projects")
+def list_projects() -> Response[bytes]:
+    """Some projects and the cursor to the next ones."""
+    limit = _checked("limit", lambda value: inputs.limit(value, 20, 100), _query("limit"))
+    after = _checked("cursor", lambda value: _read_cursor(value, inputs.slug), _query("cursor"))
+    found, last = service.list_projects(after, limit)
+    return _json({"items": [_project_view(project) for project in found], "cursor": _cursor(last)})
+
+
+@app.get("/v1/projects/<slug>/builds")
+def list_builds(slug: str) -> Response[bytes]:
+    """A project's builds, the newest first."""
+    limit = _checked("limit", lambda value: inputs.limit(value, 20, 100), _query("limit"))
+    before = _checked("cursor", lambda value: _read_cursor(value, inputs.build_id), _query("cursor"))
+    status = _checked("status", _read_status, _query("status"))
+    page = service.list_builds(slug, status, before, limit)
+    return _json({"items": [_build_view(build) for build in page.builds], "cursor": _cursor(page.before_id)})
+
+
+@app.get("/v1/builds/<build_id>")
+def get_build(build_id: str) -> Response[bytes]:
+    """One build, as it is now."""
+    return _json(_build_view(service.find_build(_known_form(build_id))))
+
+
+@app.get("/v1/builds/<build_id>/logs")
+def read_log(build_id: str) -> Response[bytes]:
+    """The next lines of a build's log, in order."""
+    limit = _checked("limit", lambda value: inputs.limit(value, 500, 5000), _query("limit"))
+    log = service.read_log(_known_form(build_id), _query("cursor"), limit)
+    return _json({"lines": log.page.lines, "cursor": log.page.cursor, "end": log.end})
+
+
+@app.get("/healthz")
+def healthz() -> Response[bytes]:
+    """Whether the function answers; it asks nobody else."""
+    return _json({"status": "ok"})
+
+
+@app.exception_handler(Problem)  # type: ignore[untyped-decorator]
+def problem(error: Problem) -> Response[bytes]:
+    """Tell a broken rule."""
+    return _problem(error)
+
+
+@app.exception_handler(list(FAULTS))  # type: ignore[untyped-decorator]
+def aws_fault(error: Exception) -> Response[bytes]:
+    """Tell a fault of AWS as a passing one; its cause is in the log."""
+    logger.exception("AWS call failed")
+    return _problem(Unavailable("AWS did not answer as needed; try again"))
+
+
+@app.exception_handler(Exception)  # type: ignore[untyped-decorator]
+def unexpected(error: Exception) -> Response[bytes]:
+    """Tell a fault of ours without its inside."""
+    logger.exception("request failed")
+    return _problem(Problem())
+
+
+@app.not_found
+def not_found(error: Exception) -> Response[bytes]:
+    """Answer an address that is none of ours."""
+    return _problem(NotFound(f"There is no {app.current_event.http_method} {app.current_event.path}"))
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer one request of API Gateway's HTTP API (payload 2.0)."""
+    return app.resolve(event, context)
+
+
+def _problem(error: Problem) -> Response[bytes]:
+    """Write a broken rule as problem details (RFC 9457), on `/project` with the first clients' keys, too."""
+    event = app.current_event
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "requestId": event.request_context.request_id,
+    }
+    if error.errors:
+        body["errors"] = error.errors
+    if isinstance(error, NotStarted):
+        body["buildId"] = error.build_id
+    if event.path == "/project":
+        body |= {"error": error.title, "details": error.errors or error.detail}
+    return _json(body, error.status, "application/problem+json")
+
+
+def _json(value: Any, status: int = 200, content_type: str = "application/json") -> Response[bytes]:
+    body = msgspec.json.encode(value).decode()
+    return Response(status, content_type, body, headers={"Cache-Control": "no-store"})  # type: ignore[arg-type]
+
+
+def _body() -> bytes:
+    """The request's body, after a look at what it says it is."""
+    event = app.current_event
+    headers = {name.lower(): value for name, value in event.headers.items()}
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType
+    if headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("The body must be sent without Content-Encoding")
+    text = event.body or ""
+    if len(text) > inputs.MAX_BODY_BYTES * 4 // 3 + 4:
+        raise BodyTooLarge(f"The body must not be larger than {inputs.MAX_BODY_BYTES} bytes")
+    body = base64.b64decode(text) if event.is_base64_encoded else text.encode()
+    if len(body) > inputs.MAX_BODY_BYTES:
+        raise BodyTooLarge(f"The body must not be larger than {inputs.MAX_BODY_BYTES} bytes")
+    return body
+
+
+def _query(name: str) -> str | None:
+    return (app.current_event.query_string_parameters or {}).get(name)
+
+
+def _checked(field: str, rule: Callable[[str | None], T], value: str | None) -> T:
+    """Apply a rule to a parameter, and name the parameter where it is broken."""
+    try:
+        return rule(value)
+    except ValueError as error:
+        raise InvalidRequest(errors=(FieldError(field, str(error)),)) from error
+
+
+def _known_form(build_id: str) -> str:
+    """A build id that could be one; anything else cannot be found."""
+    try:
+        return inputs.build_id(build_id)
+    except ValueError as error:
+        raise NotFound(f"There is no build {build_id[:50]}") from error
+
+
+def _cursor(last: str | None) -> str | None:
+    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=") if last else None
+
+
+def _read_cursor(value: str | None, rule: Callable[[str], str]) -> str | None:
+    if value is None:
+        return None
+    try:
+        return rule(base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True).decode("ascii"))
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("must be a cursor that an earlier page gave") from error
+
+
+def _read_status(value: str | None) -> Status | None:
+    if value is None:
+        return None
+    if value not in list(Status):
+        raise ValueError(f"must be one of {', '.join(Status)}")
+    return Status(value)
+
+
+def _project_view(project: Project) -> dict[str, Any]:
+    return {
+        "slug": project.slug,
+        "url": service.site_url(project.slug),
+        "gitURL": project.git_url,
+        "ref": project.ref,
+        "settings": project.settings,
+        "createdAt": project.created_at,
+        "liveBuild": project.live_build,
+        "liveAt": project.live_at,
+    }
+
+
+def _build_view(build: Build) -> dict[str, Any]:
+    return {
+        "id": build.id,
+        "projectSlug": build.project_slug,
+        "url": service.site_url(build.project_slug),
+        "status": build.status,
+        "waiting": build.waiting,
+        "failure": build.failure,
+        "gitURL": build.source.url,
+        "ref": build.source.ref,
+        "commit": build.source.commit,
+        "settings": build.settings,
+        "framework": build.framework,
+        "files": build.files,
+        "bytes": build.bytes,
+        "attempt": build.attempt,
+        "createdAt": build.created_at,
+        "startingAt": build.starting_at,
+        "buildingAt": build.building_at,
+        "publishingAt": build.publishing_at,
+        "finishedAt": build.finished_at,
+        "deadline": None if build.status.final else build.deadline,
+        "taskArn": build.task_arn,
+        "exitCode": build.exit_code,
+        "stopCode": build.stop_code,
+        "stoppedReason": build.stopped_reason,
+    }

@@ -1,0 +1,24 @@
+"""ECS Task State Change -> build."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from tidegate import service
+from tidegate.events import task_of
+from tidegate.observability import logger
+from tidegate.settings import settings
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> None:
+    """Bring the build forward whose task the event is about.
+
+    A fault is raised, so that Lambda tries again and then keeps the event in the dead-letter queue; doing it twice is
+    safe.
+    """
+    task = task_of(event["detail"], settings().builder_container)
+    if task is None:
+        logger.info("task is none of ours", task=event["detail"].get("taskArn"))
+        return
+    service.observe_task(task, datetime.now(UTC))

@@ -1,0 +1,114 @@
+"""The AWS clients, each made once and only when needed, and DynamoDB's way of writing values."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sts import STSClient
+
+# Three tries of at most seven seconds fit into the functions' time limits; the same request is sent again, so the same
+# client token too.
+_CONFIG = Config(
+    connect_timeout=2,
+    read_timeout=5,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    signature_version="v4",
+)
+FAULTS = (ClientError, BotoCoreError)
+
+_S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4"))
+
+
+@cache
+def dynamodb() -> "DynamoDBClient":
+    """The DynamoDB client."""
+    return boto3.client("dynamodb", config=_CONFIG)
+
+
+@cache
+def ecs() -> "ECSClient":
+    """The ECS client."""
+    return boto3.client("ecs", config=_CONFIG)
+
+
+@cache
+def s3() -> "S3Client":
+    """The S3 client, with the function's own credentials."""
+    return boto3.client("s3", config=_S3_CONFIG)
+
+
+@cache
+def sts() -> "STSClient":
+    """The STS client, at the region's own endpoint."""
+    return boto3.client("sts", config=_CONFIG)
+
+
+def s3_as(credentials: Mapping[str, Any]) -> "S3Client":
+    """An S3 client with the credentials that STS returned, to sign with."""
+    return boto3.client(
+        "s3",
+        config=_S3_CONFIG,
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+    )
+
+
+def failed_with(error: ClientError, *codes: str) -> bool:
+    """Whether the error is one of these AWS error codes."""
+    return error.response["Error"]["Code"] in codes
+
+
+def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write plain values as a DynamoDB item; `None` is left out."""
+    return {name: to_attribute(value) for name, value in values.items() if value is not None}
+
+
+def to_attribute(value: Any) -> dict[str, Any]:
+    """Write one plain value as a DynamoDB attribute; numbers stay int or float, never Decimal."""
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int() | float():
+            return {"N": repr(value)}
+        case bytes():
+            return {"B": value}
+        case list() | tuple():
+            return {"L": [to_attribute(part) for part in value]}
+        case dict():
+            return {"M": to_item(value)}
+        case _:
+            raise TypeError(f"no DynamoDB attribute for {type(value).__name__}")
+
+
+def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a DynamoDB item as plain values."""
+    return {name: from_attribute(attribute) for name, attribute in item.items()}
+
+
+def from_attribute(attribute: Mapping[str, Any]) -> Any:
+    """Read one DynamoDB attribute as a plain value."""
+    [(kind, value)] = attribute.items()
+    match kind:
+        case "N":
+            return int(value) if value.lstrip("-").isdigit() else float(value)
+        case "L":
+            return [from_attribute(part) for part in value]
+        case "M":
+            return from_item(value)
+        case "NULL":
+            return None
+        case "SS":
+            return set(value)
+        case _:
+            return value

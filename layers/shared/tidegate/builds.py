@@ -1,0 +1,122 @@
+"""The build table."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from botocore.exceptions import ClientError
+from msgspec.structs import replace
+
+from tidegate import aws
+from tidegate.model import Build
+from tidegate.settings import settings
+
+_BATCH = 100  # what BatchGetItem takes
+
+
+def create(build: Build) -> None:
+    """Write a new build; its id must be new, too."""
+    aws.dynamodb().put_item(
+        TableName=settings().builds_table,
+        Item=aws.to_item(msgspec.to_builtins(build)),
+        ConditionExpression="attribute_not_exists(id)",
+    )
+
+
+def get(build_id: str) -> Build | None:
+    """Read a build as it is now."""
+    item = aws.dynamodb().get_item(TableName=settings().builds_table, Key={"id": {"S": build_id}}, ConsistentRead=True)
+    return _build(item["Item"]) if "Item" in item else None
+
+
+def save(before: Build, after: Build, now: datetime) -> Build | None:
+    """Write what changed, unless the build has changed since `before` was read; `None` if it has.
+
+    One conditional UpdateItem, on the attempt, on the newest task version and on the count of writes.
+    """
+    after = replace(after, revision=before.revision + 1, updated_at=now)
+    old: dict[str, Any] = msgspec.to_builtins(before)
+    new: dict[str, Any] = msgspec.to_builtins(after)
+    changed = {name: value for name, value in new.items() if value is not None and value != old.get(name)}
+    removed = [name for name, value in new.items() if value is None and old.get(name) is not None]
+    sets = ", ".join(f"#{name} = :{name}" for name in changed)
+    removes = ", ".join(f"#{name}" for name in removed)
+    try:
+        aws.dynamodb().update_item(
+            TableName=settings().builds_table,
+            Key={"id": {"S": before.id}},
+            UpdateExpression=f"SET {sets}" + (f" REMOVE {removes}" if removes else ""),
+            ConditionExpression=(
+                "#attempt = :beforeAttempt AND #revision = :beforeRevision AND #taskVersion = :beforeVersion"
+            ),
+            ExpressionAttributeNames={
+                f"#{name}": name for name in {*changed, *removed, "attempt", "revision", "taskVersion"}
+            },
+            ExpressionAttributeValues={
+                **{f":{name}": aws.to_attribute(value) for name, value in changed.items()},
+                ":beforeAttempt": aws.to_attribute(before.attempt),
+                ":beforeRevision": aws.to_attribute(before.revision),
+                ":beforeVersion": aws.to_attribute(before.task_version),
+            },
+        )
+    except ClientError as error:
+        if aws.failed_with(error, "ConditionalCheckFailedException"):
+            return None
+        raise
+    return after
+
+
+def of_project(slug: str, before_id: str | None) -> Iterator[Build]:
+    """A project's builds, the newest first, starting below `before_id`."""
+    condition = "projectSlug = :slug" + (" AND id < :before" if before_id else "")
+    values = {":slug": {"S": slug}} | ({":before": {"S": before_id}} if before_id else {})
+    pages = (
+        aws.dynamodb()
+        .get_paginator("query")
+        .paginate(
+            TableName=settings().builds_table,
+            IndexName="byProject",
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ScanIndexForward=False,
+            PaginationConfig={"PageSize": _BATCH},
+        )
+    )
+    for page in pages:
+        yield from _read([item["id"]["S"] for item in page["Items"]], newest_first=True)
+
+
+def open_builds() -> list[Build]:
+    """All builds that have not ended, the oldest first.
+
+    The index follows the table a moment later, so the builds themselves are read again, consistently.
+    """
+    pages = (
+        aws.dynamodb()
+        .get_paginator("query")
+        .paginate(
+            TableName=settings().builds_table,
+            IndexName="open",
+            KeyConditionExpression="#open = :open",
+            ExpressionAttributeNames={"#open": "open"},
+            ExpressionAttributeValues={":open": {"S": "open"}},
+        )
+    )
+    ids = [item["id"]["S"] for page in pages for item in page["Items"]]
+    return [build for build in _read(ids) if not build.status.final]
+
+
+def _read(ids: list[str], *, newest_first: bool = False) -> Iterator[Build]:
+    for some in (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)):
+        keys: Any = {settings().builds_table: {"Keys": [{"id": {"S": each}} for each in some], "ConsistentRead": True}}
+        found: list[Build] = []
+        while keys:
+            answer = aws.dynamodb().batch_get_item(RequestItems=keys)
+            found += [_build(item) for item in answer["Responses"].get(settings().builds_table, [])]
+            keys = answer.get("UnprocessedKeys")
+        yield from sorted(found, key=lambda build: build.id, reverse=newest_first)
+
+
+def _build(item: Any) -> Build:
+    return msgspec.convert(aws.from_item(item), Build)

@@ -1,0 +1,349 @@
+"""The one decision: what an observation changes about a build.
+
+Everything that can move a build (task events, DescribeTasks, RunTask's answers, cancel, deadlines, publishing) is an
+observation, and `decide` is pure: it reads no clock and calls nothing. docs/decide.md is its table.
+"""
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate.diagnosis import diagnose_task
+from tidegate.model import MAX_ATTEMPTS, Build, Diagnosis, Failure, Result, Task
+from tidegate.status import Blame, Retry, Status
+
+WAIT_LIMIT = timedelta(hours=6)
+START_LIMIT = timedelta(minutes=10)
+BUILD_GRACE = timedelta(minutes=1)  # the builder ends itself at its time limit; this is what it takes to say so
+PUBLISH_LIMIT = timedelta(minutes=5)
+STOP_LIMIT = timedelta(minutes=3)
+
+
+class TaskSeen(Struct, frozen=True):
+    """ECS showed the task, in an event or in DescribeTasks; `result` is the builder's, of this attempt."""
+
+    at: datetime
+    task: Task
+    result: Result | None = None
+
+
+class TaskLost(Struct, frozen=True):
+    """ECS no longer knows the task of this attempt."""
+
+    at: datetime
+    attempt: int
+
+
+class TaskAccepted(Struct, frozen=True):
+    """RunTask made (or had already made) the task of this attempt."""
+
+    at: datetime
+    attempt: int
+    task_arn: str
+
+
+class TaskRefused(Struct, frozen=True):
+    """RunTask made no task, or did not answer."""
+
+    at: datetime
+    attempt: int
+    diagnosis: Diagnosis
+
+
+class QueueFull(Struct, frozen=True):
+    """All slots are taken."""
+
+    at: datetime
+
+
+class CancelAsked(Struct, frozen=True):
+    """Somebody no longer wants the build."""
+
+    at: datetime
+    failure: Failure
+
+
+class Published(Struct, frozen=True):
+    """The project's live build has moved on, or a newer one was live already."""
+
+    at: datetime
+
+
+class Overdue(Struct, frozen=True):
+    """The clock has passed a deadline."""
+
+    at: datetime
+
+
+Observation = TaskSeen | TaskLost | TaskAccepted | TaskRefused | QueueFull | CancelAsked | Published | Overdue
+
+
+class Decision(Struct, frozen=True):
+    """The build as it is from now on, and what must be done once that is written.
+
+    `ignored` says why nothing changed; a task may have to be stopped all the same.
+    """
+
+    build: Build
+    ignored: str | None = None
+    start: bool = False
+    publish: bool = False
+    stop_task: str | None = None
+
+
+CANCELED = Failure(
+    code="CANCELED",
+    blame=Blame.USER,
+    message="The build was canceled.",
+    fix="Start a new build when you want one.",
+)
+RESULT_MISSING = Failure(
+    code="RESULT_MISSING",
+    blame=Blame.PLATFORM,
+    message="The builder ended without an error, but left no result for this build.",
+    fix="Build again; if it happens again, look at the end of the build's log.",
+)
+STOPPED_OUTSIDE = Failure(
+    code="STOPPED_OUTSIDE",
+    blame=Blame.USER,
+    message="The build's task was stopped by somebody outside Tidegate.",
+    fix="Build again, and leave the tasks of the builder's family to Tidegate.",
+)
+TASK_LOST = Diagnosis(
+    failure=Failure(
+        code="TASK_LOST",
+        blame=Blame.PLATFORM,
+        message="ECS no longer knows the build's task, and its end was never seen.",
+        fix="Build again.",
+    ),
+    retry=Retry.NEW_ATTEMPT,
+)
+_OVERDUE = {
+    Status.QUEUED: Failure(
+        code="WAIT_TIMED_OUT",
+        blame=Blame.CONFIG,
+        message="The build waited too long to be started.",
+        fix="Raise MaxConcurrentBuilds or the account's Fargate quota, then build again.",
+    ),
+    Status.STARTING: Failure(
+        code="START_TIMED_OUT",
+        blame=Blame.PLATFORM,
+        message="The build's task did not start in time.",
+        fix="Build again; if it happens again, check the subnets' route to the image registry.",
+    ),
+    Status.BUILDING: Failure(
+        code="BUILD_TIMED_OUT",
+        blame=Blame.USER,
+        message="The build did not end within its time limit.",
+        fix="Make the build faster, or raise BuildTimeoutSeconds.",
+    ),
+    Status.PUBLISHING: Failure(
+        code="PUBLISH_TIMED_OUT",
+        blame=Blame.PLATFORM,
+        message="The site was built but could not be published in time.",
+        fix="Build again; the operator finds the cause in the functions' logs.",
+    ),
+}
+
+
+def decide(build: Build, seen: Observation) -> Decision:
+    """Say what `seen` changes about `build`; total: every pair has an answer."""
+    match seen:
+        case TaskSeen():
+            return _task_seen(build, seen)
+        case TaskLost():
+            if build.status.rank >= Status.PUBLISHING.rank or seen.attempt != build.attempt:
+                return Decision(build, ignored="the end of the task is known")
+            if build.cancel_requested_at:
+                return Decision(_canceled(build, seen.at, CANCELED))
+            return _retry_or_fail(build, TASK_LOST, seen.at)
+        case TaskAccepted():
+            return _task_accepted(build, seen)
+        case TaskRefused():
+            return _task_refused(build, seen)
+        case QueueFull():
+            return _wait(build, "All build slots are taken.")
+        case CancelAsked():
+            return _cancel_asked(build, seen)
+        case Published():
+            if build.status is not Status.PUBLISHING:
+                return Decision(build, ignored="not publishing")
+            return Decision(_ended(build, seen.at, status=Status.READY))
+        case Overdue():
+            return _overdue(build, seen.at)
+
+
+def _task_seen(build: Build, seen: TaskSeen) -> Decision:
+    task = seen.task
+    alive = None if task.ended else task.arn
+    if task.attempt != build.attempt:
+        return Decision(build, ignored="another attempt", stop_task=alive)
+    if build.status.final:
+        return Decision(build, ignored="the build has ended", stop_task=alive)
+    if build.status is Status.PUBLISHING:
+        return Decision(build, ignored="the end of the task is known", publish=task.ended)
+    if task.ended:
+        return _task_ended(_with_task(build, task), seen)
+    if task.version <= build.task_version:
+        return Decision(build, ignored="an older version")
+    new, build = build.task_arn is None, _with_task(build, task)
+    stop = task.arn if build.cancel_requested_at else None
+    if task.running and build.building_at is None:
+        return Decision(_building(build, task.started_at or seen.at), stop_task=stop)
+    if new:
+        return Decision(_starting(build, seen.at), stop_task=stop)
+    return Decision(build, ignored="nothing new", stop_task=stop)
+
+
+def _task_ended(build: Build, seen: TaskSeen) -> Decision:
+    task, result = seen.task, seen.result
+    build = replace(
+        build,
+        exit_code=task.exit_code,
+        stop_code=task.stop_code,
+        stopped_reason=(task.stopped_reason or "")[:500] or None,
+        source=replace(build.source, commit=(result and result.commit) or build.source.commit),
+        framework=(result and result.framework) or build.framework,
+    )
+    if build.cancel_requested_at:
+        return Decision(_canceled(build, seen.at, CANCELED))
+    if task.exit_code != 0:
+        return _retry_or_fail(build, diagnose_task(task, result), seen.at)
+    if task.stop_code == "UserInitiated":
+        return Decision(_failed(build, seen.at, STOPPED_OUTSIDE))
+    if result is None or not result.ok:
+        return Decision(_failed(build, seen.at, RESULT_MISSING))
+    published = replace(
+        build,
+        status=Status.PUBLISHING,
+        building_at=build.building_at or task.started_at,
+        publishing_at=seen.at,
+        deadline=seen.at + PUBLISH_LIMIT,
+        files=result.files,
+        bytes=result.bytes,
+    )
+    return Decision(published, publish=True)
+
+
+def _task_accepted(build: Build, seen: TaskAccepted) -> Decision:
+    if build.status.final or seen.attempt != build.attempt:
+        return Decision(build, ignored="the build has ended or moved on", stop_task=seen.task_arn)
+    if build.task_arn is not None:
+        return Decision(build, ignored="the task is known")
+    return Decision(_starting(_with_arn(build, seen.task_arn), seen.at))
+
+
+def _task_refused(build: Build, seen: TaskRefused) -> Decision:
+    if build.status.final or seen.attempt != build.attempt or build.task_arn is not None:
+        return Decision(build, ignored="the build has ended or moved on")
+    match seen.diagnosis.retry:
+        case Retry.SAME_TOKEN:
+            return _wait(build, seen.diagnosis.failure.message)
+        case Retry.WAIT:
+            waiting = _wait(build, seen.diagnosis.failure.message).build
+            deadline = build.created_at + WAIT_LIMIT
+            return Decision(replace(waiting, attempt=build.attempt + 1, deadline=deadline))
+        case _:
+            return _retry_or_fail(build, seen.diagnosis, seen.at)
+
+
+def _cancel_asked(build: Build, seen: CancelAsked) -> Decision:
+    if build.status.final:
+        return Decision(build, ignored="the build has ended")
+    if build.status is Status.PUBLISHING:
+        return Decision(build, ignored="the site is being published")
+    if build.task_arn is None:
+        return Decision(_canceled(build, seen.at, seen.failure))
+    if build.cancel_requested_at:
+        return Decision(build, ignored="already asked", stop_task=build.task_arn)
+    wished = replace(build, cancel_requested_at=seen.at, deadline=seen.at + STOP_LIMIT)
+    return Decision(wished, stop_task=build.task_arn)
+
+
+def _overdue(build: Build, at: datetime) -> Decision:
+    if build.status.final or at < build.deadline:
+        return Decision(build, ignored="not overdue")
+    if build.cancel_requested_at:
+        return Decision(_canceled(build, at, CANCELED), stop_task=build.task_arn)
+    again = build.status is Status.BUILDING and build.building_at is None
+    failure = _OVERDUE[Status.STARTING if again else build.status]
+    return Decision(_failed(build, at, failure), stop_task=build.task_arn)
+
+
+def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision:
+    """Give the platform's fault another attempt on on-demand capacity, or end the build.
+
+    The status stays where it is: to its user the build has not gone back.
+    """
+    again = diagnosis.retry in (Retry.NEW_ATTEMPT, Retry.WAIT)
+    if not again or build.faults + 1 >= MAX_ATTEMPTS:
+        return Decision(_failed(build, at, diagnosis.failure))
+    return Decision(
+        replace(
+            build,
+            attempt=build.attempt + 1,
+            faults=build.faults + 1,
+            spot=False,
+            task_arn=None,
+            task_version=0,
+            building_at=None,
+            exit_code=None,
+            stop_code=None,
+            stopped_reason=None,
+            waiting=diagnosis.failure.message,
+            deadline=at + START_LIMIT,
+        ),
+        start=True,
+    )
+
+
+def _wait(build: Build, reason: str) -> Decision:
+    if build.waiting == reason or build.status.final:
+        return Decision(build, ignored="waits already")
+    return Decision(replace(build, waiting=reason))
+
+
+def _starting(build: Build, at: datetime) -> Build:
+    return replace(
+        build,
+        status=_later(build.status, Status.STARTING),
+        starting_at=build.starting_at or at,
+        deadline=at + START_LIMIT,
+        waiting=None,
+    )
+
+
+def _building(build: Build, at: datetime) -> Build:
+    return replace(
+        build,
+        status=_later(build.status, Status.BUILDING),
+        building_at=at,
+        deadline=at + timedelta(seconds=build.timeout_seconds) + BUILD_GRACE,
+        waiting=None,
+    )
+
+
+def _with_task(build: Build, task: Task) -> Build:
+    return replace(_with_arn(build, task.arn), task_version=max(task.version, build.task_version))
+
+
+def _with_arn(build: Build, arn: str) -> Build:
+    tasks = build.tasks if arn in build.tasks else (*build.tasks, arn)
+    return replace(build, task_arn=arn, tasks=tasks)
+
+
+def _later(now: Status, then: Status) -> Status:
+    return then if then.rank > now.rank else now
+
+
+def _failed(build: Build, at: datetime, failure: Failure) -> Build:
+    return _ended(replace(build, failure=failure), at, status=Status.FAILED)
+
+
+def _canceled(build: Build, at: datetime, failure: Failure) -> Build:
+    return _ended(replace(build, failure=failure), at, status=Status.CANCELED)
+
+
+def _ended(build: Build, at: datetime, status: Status) -> Build:
+    return replace(build, status=status, finished_at=at, waiting=None, open=None)

@@ -1,0 +1,141 @@
+"""The builder's papers: its job, the right to fetch it and to upload below its build's prefix, and its result."""
+
+import json
+from typing import Any
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from tidegate import aws
+from tidegate.model import Build, Result
+from tidegate.settings import settings
+
+MAX_FILES = 20_000
+MAX_FILE_BYTES = 100 * 1024 * 1024
+MAX_SITE_BYTES = 1024 * 1024 * 1024
+MAX_RESULT_BYTES = 256 * 1024
+_SESSION_SECONDS = 3600  # the most that a role assumed by a role gets
+_JOB_URL_SECONDS = 900  # the task must start within START_LIMIT, and fetches its job first
+
+
+def prefix(slug: str, build_id: str) -> str:
+    """Where a build's result and files are, and the only place its builder can write to."""
+    return f"sites/{slug}/{build_id}/"
+
+
+def put_env(key: str, values: dict[str, str]) -> None:
+    """Keep environment values; they are secrets, so they go to the encrypted bucket and nowhere else."""
+    aws.s3().put_object(
+        Bucket=settings().artifacts_bucket,
+        Key=key,
+        Body=msgspec.json.encode(values),
+        ContentType="application/json",
+    )
+
+
+def get_env(key: str) -> dict[str, str]:
+    """Read environment values that were kept; none if they have expired."""
+    body = _get(key, MAX_RESULT_BYTES)
+    return msgspec.json.decode(body, type=dict[str, str]) if body else {}
+
+
+def env_key(build_id: str) -> str:
+    """Where a build's environment values are."""
+    return f"jobs/{build_id}.env.json"
+
+
+def project_env_key(slug: str) -> str:
+    """Where the environment values are that a project was created with."""
+    return f"projects/{slug}/env.json"
+
+
+def grant(build: Build, env: dict[str, str]) -> str:
+    """Write the job of the build's attempt and return a URL that fetches it for a quarter of an hour.
+
+    The URLs are signed by a session of their own, which can do nothing else and lives as long as any build may: the
+    functions' own credentials could end in the middle of a build.
+    """
+    config = settings()
+    bucket, own, key = config.artifacts_bucket, prefix(build.project_slug, build.id), f"jobs/{build.id}.json"
+    partition = config.builder_access_role.split(":")[1]
+    arn = f"arn:{partition}:s3:::{bucket}"
+    session = aws.sts().assume_role(
+        RoleArn=config.builder_access_role,
+        RoleSessionName=build.id,
+        DurationSeconds=_SESSION_SECONDS,
+        Policy=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"{arn}/{key}"},
+                    {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{arn}/{own}*"},
+                ],
+            }
+        ),
+    )
+    signer = aws.s3_as(session["Credentials"])
+    upload = signer.generate_presigned_post(
+        Bucket=bucket,
+        Key=own + "${filename}",
+        Conditions=[
+            ["starts-with", "$key", own],
+            ["starts-with", "$Content-Type", ""],
+            ["starts-with", "$Cache-Control", ""],
+            ["content-length-range", 0, MAX_FILE_BYTES],
+        ],
+        ExpiresIn=_SESSION_SECONDS,
+    )
+    job: dict[str, Any] = {
+        "version": 1,
+        "buildId": build.id,
+        "projectSlug": build.project_slug,
+        "attempt": build.attempt,
+        "source": {
+            "url": build.source.url,
+            "ref": build.source.ref,
+            "commit": build.source.commit,
+            "protocols": config.git_protocols,
+        },
+        "settings": {
+            "rootDirectory": build.settings.root_directory,
+            "installCommand": build.settings.install_command,
+            "buildCommand": build.settings.build_command,
+            "outputDirectory": build.settings.output_directory,
+        },
+        "env": env,
+        "timeoutSeconds": build.timeout_seconds,
+        "limits": {"files": MAX_FILES, "fileBytes": MAX_FILE_BYTES, "siteBytes": MAX_SITE_BYTES},
+        "upload": {
+            "url": upload["url"],
+            "fields": {name: value for name, value in upload["fields"].items() if name != "key"},
+            "prefix": own,
+        },
+    }
+    aws.s3().put_object(Bucket=bucket, Key=key, Body=msgspec.json.encode(job), ContentType="application/json")
+    return signer.generate_presigned_url(
+        "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=_JOB_URL_SECONDS
+    )
+
+
+def result(build: Build) -> Result | None:
+    """The builder's result for the build's attempt; `None` if there is none, or it is not one.
+
+    The builder runs hostile code, so what it wrote is checked like any other input.
+    """
+    body = _get(prefix(build.project_slug, build.id) + "result.json", MAX_RESULT_BYTES)
+    try:
+        found = msgspec.json.decode(body, type=Result) if body else None
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found if found and (found.build_id, found.attempt) == (build.id, build.attempt) else None
+
+
+def _get(key: str, most: int) -> bytes | None:
+    """The object's bytes; `None` if it is not there or larger than it can rightly be."""
+    try:
+        answer = aws.s3().get_object(Bucket=settings().artifacts_bucket, Key=key)
+    except ClientError as error:
+        if aws.failed_with(error, "NoSuchKey"):
+            return None
+        raise
+    return answer["Body"].read() if answer["ContentLength"] <= most else None

@@ -1,0 +1,66 @@
+"""The project table."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from tidegate import aws
+from tidegate.model import Project
+from tidegate.settings import settings
+
+
+def create(project: Project) -> bool:
+    """Write a new project; `False` if the slug is taken."""
+    try:
+        aws.dynamodb().put_item(
+            TableName=settings().projects_table,
+            Item=aws.to_item(msgspec.to_builtins(project)),
+            ConditionExpression="attribute_not_exists(slug)",
+        )
+    except ClientError as error:
+        if aws.failed_with(error, "ConditionalCheckFailedException"):
+            return False
+        raise
+    return True
+
+
+def get(slug: str, *, consistent: bool = True) -> Project | None:
+    """Read a project."""
+    answer = aws.dynamodb().get_item(
+        TableName=settings().projects_table, Key={"slug": {"S": slug}}, ConsistentRead=consistent
+    )
+    return _project(answer["Item"]) if "Item" in answer else None
+
+
+def page(limit: int, after_slug: str | None) -> tuple[list[Project], str | None]:
+    """Some projects, in no promised order, and the slug to go on after (`None` at the end)."""
+    start: dict[str, Any] = {"ExclusiveStartKey": {"slug": {"S": after_slug}}} if after_slug else {}
+    answer = aws.dynamodb().scan(TableName=settings().projects_table, Limit=limit, **start)
+    last = answer.get("LastEvaluatedKey")
+    return [_project(item) for item in answer["Items"]], last["slug"]["S"] if last else None
+
+
+def publish(slug: str, build_id: str, now: datetime) -> bool:
+    """Make a ready build the live one; `False` if a newer one is live, or the project is gone.
+
+    Build ids sort by time, so the greater id is the newer build; repeating it changes nothing.
+    """
+    try:
+        aws.dynamodb().update_item(
+            TableName=settings().projects_table,
+            Key={"slug": {"S": slug}},
+            UpdateExpression="SET liveBuild = :build, liveAt = :now",
+            ConditionExpression="attribute_exists(slug) AND (attribute_not_exists(liveBuild) OR liveBuild < :build)",
+            ExpressionAttributeValues={":build": {"S": build_id}, ":now": {"S": msgspec.to_builtins(now)}},
+        )
+    except ClientError as error:
+        if aws.failed_with(error, "ConditionalCheckFailedException"):
+            return False
+        raise
+    return True
+
+
+def _project(item: Any) -> Project:
+    return msgspec.convert(aws.from_item(item), Project)

@@ -1,0 +1,103 @@
+"""The builder's tasks on ECS Fargate."""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import Struct
+
+from tidegate import aws
+from tidegate.events import client_token, started_by, task_of
+from tidegate.model import Build, Task
+from tidegate.settings import settings
+
+_DESCRIBE = 100  # what DescribeTasks takes
+
+
+class Refusal(Struct, frozen=True):
+    """RunTask made no task, or nobody knows: the exception's code, or the reason in `failures[]`."""
+
+    code: str
+    message: str
+
+
+def run(build: Build, job_url: str) -> str | Refusal:
+    """Start the task of the build's attempt and return its ARN; calling it again makes no second task.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
+    """
+    config = settings()
+    overrides: dict[str, Any] = {
+        "containerOverrides": [
+            {
+                "name": config.builder_container,
+                "environment": [
+                    {"name": "GIT_REPOSITORY_URL", "value": build.source.url},
+                    {"name": "PROJECT_ID", "value": build.project_slug},
+                    {"name": "BUILD_ID", "value": build.id},
+                    {"name": "JOB_URL", "value": job_url},
+                ],
+            }
+        ],
+        "cpu": str(build.settings.cpu or config.build_cpu),
+        "memory": str(build.settings.memory or config.build_memory),
+    }
+    try:
+        answer = aws.ecs().run_task(
+            cluster=config.cluster,
+            taskDefinition=config.task_definition,
+            clientToken=client_token(build.id, build.attempt),
+            startedBy=started_by(build.id, build.attempt),
+            count=1,
+            capacityProviderStrategy=[{"capacityProvider": _capacity_provider(build), "weight": 1}],
+            networkConfiguration={
+                "awsvpcConfiguration": {
+                    "subnets": list(config.subnets),
+                    "securityGroups": list(config.security_groups),
+                    "assignPublicIp": "ENABLED",
+                }
+            },
+            overrides=overrides,  # type: ignore[arg-type]
+        )
+    except ClientError as error:
+        # The token is known with other parameters (a new signature in JOB_URL): the task is there already.
+        existing: Any = error.response.get("resourceIds")
+        if aws.failed_with(error, "ConflictException") and existing:
+            return str(existing[0])
+        return Refusal(error.response["Error"]["Code"], error.response["Error"].get("Message", ""))
+    except BotoCoreError as error:
+        return Refusal("ServerException", f"{type(error).__name__}: {error}")
+    if answer["tasks"]:
+        return answer["tasks"][0]["taskArn"]
+    for failure in answer["failures"]:
+        return Refusal(failure.get("reason", ""), failure.get("detail", ""))
+    return Refusal("", "RunTask returned neither a task nor a failure")
+
+
+def stop(task_arn: str, reason: str) -> None:
+    """Ask ECS to stop a task; one that is gone is fine."""
+    try:
+        aws.ecs().stop_task(cluster=settings().cluster, task=task_arn, reason=reason[:255])
+    except ClientError as error:
+        if not (aws.failed_with(error, "InvalidParameterException") and "not found" in str(error)):
+            raise
+
+
+def describe(task_arns: list[str]) -> Iterator[tuple[str, Task | None]]:
+    """What ECS knows of each task; `None` if it does not know it (yet, or any more)."""
+    config = settings()
+    for start in range(0, len(task_arns), _DESCRIBE):
+        some = task_arns[start : start + _DESCRIBE]
+        answer = aws.ecs().describe_tasks(cluster=config.cluster, tasks=some)
+        found = {task["taskArn"]: task_of(task, config.builder_container) for task in answer["tasks"]}
+        yield from ((arn, found.get(arn)) for arn in some)
+
+
+def _capacity_provider(build: Build) -> str:
+    """Spot for the wanted share of builds, chosen by the build's id so that a repeated call chooses the same.
+
+    ECS spreads weights over the tasks of one call only, and each call here starts one. Later attempts are on demand.
+    """
+    spot = build.attempt == 1 and zlib.crc32(build.id.encode()) % 100 < settings().spot_share
+    return "FARGATE_SPOT" if spot else "FARGATE"
