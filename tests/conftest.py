@@ -1,0 +1,90 @@
+"""The stack's AWS resources in moto, made from template.yaml's own definitions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from samtranslator.yaml_helper import yaml_parse
+
+from tests.fakes import FakeEcs
+from tidegate import aws
+from tidegate.settings import Settings, settings
+
+ROOT = Path(__file__).parent.parent
+REGION = "eu-central-1"
+ACCOUNT = "123456789012"
+_CACHED = (settings, aws.dynamodb, aws.ecs, aws.s3, aws.sts)
+TABLES = ("BuildsTable", "ProjectsTable", "LogsTable")
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The functions' environment, with empty tables, a bucket and a cluster behind it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("MOTO_ACCOUNT_ID", ACCOUNT)
+    with mock_aws():
+        for name, value in _create().items():
+            monkeypatch.setenv(name, value)
+        _forget()
+        yield settings()
+    _forget()
+
+
+@pytest.fixture
+def ecs(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeEcs:
+    """ECS that only records; moto's own knows no Fargate."""
+    fake = FakeEcs(stack.cluster)
+    monkeypatch.setattr(aws, "ecs", lambda: fake)
+    return fake
+
+
+@pytest.fixture
+def set_environment(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Change a variable of the functions' environment for the rest of the test."""
+
+    def change(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        settings.cache_clear()
+
+    return change
+
+
+def _forget() -> None:
+    for cached in _CACHED:
+        cached.cache_clear()
+
+
+def _create() -> dict[str, str]:
+    resources = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
+    dynamodb = boto3.client("dynamodb")
+    for name in TABLES:
+        properties = resources[name]["Properties"]
+        wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+        dynamodb.create_table(TableName=name, **{key: properties[key] for key in wanted if key in properties})
+    boto3.client("s3").create_bucket(Bucket="artifacts", CreateBucketConfiguration={"LocationConstraint": REGION})
+    return {
+        "BUILDS_TABLE": "BuildsTable",
+        "PROJECTS_TABLE": "ProjectsTable",
+        "LOGS_TABLE": "LogsTable",
+        "ARTIFACTS_BUCKET": "artifacts",
+        "CLUSTER": f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/builds",
+        "TASK_DEFINITION": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/builder:1",
+        "BUILDER_CONTAINER": "builder",
+        "SUBNETS": "subnet-0a1b2c3d",
+        "SECURITY_GROUPS": "sg-0a1b2c3d",
+        "BUILDER_ACCESS_ROLE": f"arn:aws:iam::{ACCOUNT}:role/builder-access",
+        "SITES_URL": "http://{slug}.localhost:8000",
+        "MAX_CONCURRENT_BUILDS": "2",
+        "BUILD_TIMEOUT_SECONDS": "1200",
+        "SPOT_SHARE": "0",
+        "BUILD_CPU": "2048",
+        "BUILD_MEMORY": "4096",
+        "LOG_RETENTION_DAYS": "30",
+        "GIT_PROTOCOLS": "https",
+        "ALLOW_PRIVATE_GIT_HOSTS": "false",
+    }
