@@ -13,6 +13,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 BUILDER_LOCK := $(wildcard builder/package-lock.json)
 BUILDER_INSTALLED := $(if $(BUILDER_LOCK),builder/node_modules/.installed)
+NPM := $(shell command -v npm)
 
 # The SAM CLI needs a region even to validate; a region of your own wins.
 export AWS_DEFAULT_REGION ?= us-east-1
@@ -24,7 +25,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
-setup: $(INSTALLED) $(BUILDER_INSTALLED) ## Install what the other targets need
+setup: $(INSTALLED) $(if $(NPM),$(BUILDER_INSTALLED)) ## Install what the other targets need
+	@[ -n "$(NPM)" ] || echo "make: npm is not here, so only plain HTML can be built; install Node.js 20 or later for the rest" >&2
 
 $(INSTALLED): requirements-dev.txt
 	@[ -n "$(PYTHON)" ] || { echo "make: Python 3.11 or later is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
@@ -34,7 +36,7 @@ $(INSTALLED): requirements-dev.txt
 	@touch $@
 
 builder/node_modules/.installed: $(BUILDER_LOCK)
-	@command -v npm >/dev/null || { echo "make: npm is needed for the builder; install Node.js 20 or later" >&2; exit 1; }
+	@[ -n "$(NPM)" ] || { echo "make: npm is needed for the builder; install Node.js 20 or later" >&2; exit 1; }
 	cd builder && npm ci --no-audit --no-fund
 	@touch $@
 
@@ -53,16 +55,33 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 
 .PHONY: test
-test: setup ## Run all tests
-	$(BIN)/pytest -n 2 --dist loadgroup
+test: $(INSTALLED) $(BUILDER_INSTALLED) ## Run all tests
+	$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/benchmarks
 
 .PHONY: bench
-bench: setup ## Run the benchmarks
+bench: $(INSTALLED) $(BUILDER_INSTALLED) ## Run the benchmarks
 	$(BIN)/pytest tests/benchmarks -p no:xdist -s
 
 .PHONY: run
 run: setup ## Start the local stack; REPO=<git URL> builds that repository
 	$(PY) -m local
+
+.PHONY: build
+build: $(INSTALLED) ## Build what is deployed, compiled ahead for the Lambda runtime (needs python3.13)
+	@python3.13 -c '' 2>/dev/null || { echo "make: python3.13 is needed to build for the Lambda runtime" >&2; exit 1; }
+	$(BIN)/sam build
+	@# Lambda cannot write .pyc files, so without these each cold start compiles everything again. The times of files
+	@# change on the way, so nothing is checked against them.
+	$(COMPILE) -s .aws-sam/build/SharedLayer -p /opt .aws-sam/build/SharedLayer
+	for function in .aws-sam/build/*Function; do $(COMPILE) -s $$function -p /var/task $$function; done
+
+COMPILE := python3.13 -m compileall -q --invalidation-mode unchecked-hash
+
+.PHONY: deploy
+deploy: build ## Deploy to your AWS account, and the builder's image with it (needs Docker)
+	$(BIN)/sam deploy
+	@# The repository comes with the stack, so the image can only follow; the stack then names it by its digest.
+	image=$$($(PY) scripts/push_builder.py) && $(BIN)/sam deploy --no-confirm-changeset --parameter-overrides BuilderImage=$$image
 
 .PHONY: lock
 lock: $(INSTALLED) ## Lock the newest versions of all Python dependencies
@@ -70,3 +89,8 @@ lock: $(INSTALLED) ## Lock the newest versions of all Python dependencies
 	$(BIN)/uv pip compile $(UV_FLAGS) requirements-dev.in -o requirements-dev.txt
 
 UV_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: clean
+clean: ## Remove all that the other targets made
+	rm -rf .venv .aws-sam .tidegate builder/node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
