@@ -1,0 +1,100 @@
+"""Start: ``python -m local``, or ``make run``."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+if sys.version_info < (3, 11):  # noqa: UP036  # said before the imports, which need it
+    sys.exit("tidegate: Python 3.11 or later is needed")
+
+from local.chaos import CALM
+from local.checks import CannotLoad, CannotStart, check
+from local.client import Client, Refused, Source
+from local.options import ROOT, Options, from_command_line
+from local.repository import source_of
+from local.state import state_folder
+
+
+def say(line: str = "") -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def main() -> int:
+    """Run the local stack until it is interrupted; the exit code."""
+    started = time.monotonic()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), _interrupt)
+    options = from_command_line(sys.argv[1:])
+    try:
+        source = source_of(options) if options.build else None
+        for warning in check(options):
+            say(f"warning: {warning}")
+        say("starting the local stack ...")
+        with state_folder(ROOT / ".tidegate", options.state) as state:
+            return _run(options, state, source, started)
+    except (CannotStart, CannotLoad) as error:
+        say(f"tidegate: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130 if options.once else 0
+
+
+def _run(options: Options, state: Path, source: Source | None, started: float) -> int:
+    # Imported here because it takes a second, and what is wrong should be said before.
+    from local.running import running
+
+    with running(options, state, ROOT / ".tidegate" / "cache", say) as endpoint:
+        try:
+            client = Client(f"http://127.0.0.1:{options.api_port}")
+            say(f"API    {client.url}\nsites  {options.parameters['SitesUrl']}\nAWS    {endpoint.url}")
+            say(f"logs   {state / 'functions'}    (started in {time.monotonic() - started:.1f} s)\n")
+            if options.chaos != CALM:
+                say(f"chaos  {options.chaos}\n")
+            good = _build(client, source, started) if source else True
+            if options.once:
+                return 0 if good else 1
+            say(
+                f"Build another:\n  curl -X POST {client.url}/project -H 'content-type: application/json' "
+                """-d '{"gitURL":"https://github.com/you/site"}'\nCtrl-C ends everything."""
+            )
+            while True:
+                time.sleep(3600)
+        finally:
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _build(client: Client, source: Source, started: float) -> bool:
+    """Build like a user, show the log, and say how it ended; whether well."""
+    say(f"building {source.url}" + (f" in {source.root_directory}" if source.root_directory else ""))
+    begun = time.monotonic()
+    try:
+        data = client.post(source)
+        build = client.follow(data["buildId"], lambda line: say(f"  {line}"))
+    except Refused as error:
+        say(f"\nThe build was not accepted: {error}\n")
+        return False
+    if build["status"] == "ready":
+        now = time.monotonic()
+        say(
+            f"\n{build['url']} is live, {now - begun:.1f} s after the request, {now - started:.1f} s after the start.\n"
+        )
+        return True
+    failure = build.get("failure") or {}
+    say(f"\nThe build {build['status']}: {failure.get('code', '')}. {failure.get('message', '')}")
+    say(f"What to do: {failure['fix']}\n" if failure.get("fix") else "")
+    return False
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # everything has been ended; what threads still wait for does not matter

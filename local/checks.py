@@ -1,0 +1,44 @@
+"""What must be so before the local stack can start, each with one clear line if it is not."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+
+from local.options import Options
+
+
+class CannotStart(Exception):
+    """The local stack cannot start; the message says why and what to do."""
+
+
+class CannotLoad(Exception):
+    """Functions cannot be loaded; the message has a line for each."""
+
+
+def check(options: Options) -> list[str]:
+    """Raise CannotStart, or return warnings."""
+    if not shutil.which("git"):
+        raise CannotStart("git is not there; install it, e.g. apt-get install git.")
+    if options.api_port == options.sites_port:
+        raise CannotStart(f"API_PORT and SITES_PORT are both {options.api_port}; choose two.")
+    for port, variable in ((options.api_port, "API_PORT"), (options.sites_port, "SITES_PORT")):
+        _check_port(port, variable)
+    return list(_warnings())
+
+
+def _check_port(port: int, variable: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = "is in use" if isinstance(error, OSError) and error.errno != 13 else "cannot be used"
+            other = port + 1 if port < 65535 else 9001
+            raise CannotStart(f"port {port} {reason}; choose another, e.g. {variable}={other} make run.") from error
+
+
+def _warnings() -> Iterator[str]:
+    if not shutil.which("node"):
+        yield "Node.js is not there: plain HTML builds, everything else will fail; install Node.js 20 or later."
+    elif not shutil.which("npm"):
+        yield "npm is not there: sites with a package.json will fail; install it beside Node.js."

@@ -1,0 +1,98 @@
+"""The local stack in motion: every part started in order and wired to the others, and ended in the reverse order."""
+
+import contextlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from moto.sqs.models import sqs_backends
+
+from local.aws import Endpoint
+from local.checks import CannotLoad
+from local.container import Spec
+from local.events import Bus
+from local.fargate import Fargate
+from local.gateway import Gateway, api_check, sites_check
+from local.journal import Journal
+from local.lambdas import Lambdas
+from local.logs import Logs
+from local.options import ROOT, Options
+from local.stack import ACCOUNT, create
+from local.template import translated
+from local.timers import Timers
+
+REGION = "us-east-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIALOCALLOCALLOCAL1", "AWS_SECRET_ACCESS_KEY": "local"}
+# How this machine reaches the network, which on AWS is the subnet's matter. Builds need it where there is a proxy.
+NETWORK = (
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    *(name for lower in ("http_proxy", "https_proxy", "no_proxy") for name in (lower, lower.upper())),
+)
+Tell = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def running(options: Options, state: Path, cache: Path, tell: Tell) -> Iterator[Endpoint]:
+    """Start everything and end it again."""
+    with contextlib.ExitStack() as ends:
+        timers = Timers()
+        ends.callback(timers.close)
+        endpoint = Endpoint()
+        template = translated(ROOT / "template.yaml", REGION, cache)
+        stack = create(template, options.parameters, REGION, ROOT)
+        functions = state / "functions"
+        functions.mkdir(exist_ok=True)
+        shared = {**CREDENTIALS, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": endpoint.url}
+        lambdas = Lambdas(stack.functions, shared, functions, timers, send_to_queue, tell)
+        ends.callback(lambdas.close)
+        errors: list[str] = []
+        warming = threading.Thread(target=lambda: errors.extend(lambdas.warm()), daemon=True)
+        warming.start()
+
+        def deliver(arn: str, batch: Any) -> bool:
+            outcome = lambdas.invoke(arn, batch)
+            lambdas.report(lambdas.functions[arn], outcome, "failed on a log batch")
+            return outcome.error is None
+
+        logs = Logs(state / "logs", stack.log_groups, stack.subscriptions, deliver)
+        bus = Bus(stack.rules, stack.schedules, options.chaos, timers, lambdas.invoke_later, send_to_queue)
+        fargate = Fargate(stack.catalog, state / "tasks", logs, builder(cache), bus.publish)
+        ends.callback(fargate.close)
+        endpoint.logs, endpoint.fargate = logs, fargate
+        if options.state:
+            endpoint.replay(Journal(state / "journal"))
+        warming.join()
+        if errors:
+            raise CannotLoad("functions cannot be loaded:\n" + "\n".join(errors))
+        apis = {api.logical_id: api for api in stack.apis}
+        Gateway(apis["Api"], options.api_port, lambdas.invoke, api_check(options.api_port))
+        Gateway(apis["SitesApi"], options.sites_port, lambdas.invoke, sites_check)
+        lost = fargate.announce_recovered()
+        if lost:
+            tell(f"{lost} {'task was' if lost == 1 else 'tasks were'} lost when the last run ended")
+        bus.start_clock(options.schedule_seconds)
+        yield endpoint
+
+
+def builder(cache: Path) -> Callable[[Mapping[str, str], Path], Spec]:
+    """The builder of this checkout as the program of tasks."""
+    own = {"PYTHONPATH": str(ROOT / "builder"), "TIDEGATE_CACHE_DIR": str(cache / "builds")}
+    network = {name: os.environ[name] for name in NETWORK if name in os.environ}
+
+    def program(environment: Mapping[str, str], folder: Path) -> Spec:
+        argv = (sys.executable, "-P", "-m", "tidegate_builder")
+        return Spec(argv, folder, {**network, **own, **environment})
+
+    return program
+
+
+def send_to_queue(arn: str, record: Any) -> None:
+    """Put a record into an SQS queue of the stack."""
+    sqs_backends[ACCOUNT][REGION].send_message(arn.rpartition(":")[2], json.dumps(record))

@@ -1,0 +1,264 @@
+"""The stack: created from the template by moto's CloudFormation, and read back for what is served here."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moto.cloudformation import parsing
+from moto.cloudformation.models import cloudformation_backends
+from moto.core.common_models import CloudFormationModel
+
+from local.ecs import Catalog, Cluster, TaskDefinition
+from local.events import Rule, Schedule, Target, seconds_of
+from local.gateway import HttpApi, Route
+from local.lambdas import Function
+from local.logs import Subscription
+
+ACCOUNT = "123456789012"
+NAME = "tidegate"
+ARNS = {
+    "AWS::Lambda::Function": "lambda:{region}:{account}:function:{name}",
+    "AWS::Lambda::LayerVersion": "lambda:{region}:{account}:layer:{name}:1",
+    "AWS::Scheduler::Schedule": "scheduler:{region}:{account}:schedule/default/{name}",
+}
+NAMES = {"AWS::Lambda::Function": "FunctionName", "AWS::Lambda::LayerVersion": "LayerName"}
+# What these do in moto needs Docker or an archive of code; the local stack runs functions itself.
+OURS = {
+    "AWS::Lambda::Function",
+    "AWS::Lambda::LayerVersion",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::Permission",
+}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the local stack serves itself, all references resolved."""
+
+    functions: list[Function]
+    apis: list[HttpApi]
+    rules: list[Rule]
+    schedules: list[Schedule]
+    subscriptions: list[Subscription]
+    catalog: Catalog
+    log_groups: set[str]
+
+
+class Created:
+    """A stack that CloudFormation has made, to be read by type and by logical id."""
+
+    def __init__(self, template: dict[str, Any], parameters: Mapping[str, str], region: str) -> None:
+        self.region = region
+        self._resources = template["Resources"]
+        _stand_in({resource["Type"] for resource in self._resources.values()})
+        # Names without a random part, so that a kept journal still fits after a restart.
+        parsing.generate_resource_name = _name
+        backend = cloudformation_backends[ACCOUNT][region]
+        self._map: Any = backend.create_stack(NAME, json.dumps(template), dict(parameters)).resource_map
+
+    def of(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The resources of a type with their properties, by logical id."""
+        return {
+            name: parsing.clean_json(resource.get("Properties", {}), self._map)
+            for name, resource in self._resources.items()
+            if resource["Type"] == kind and self._map[name] is not None
+        }
+
+    def ref(self, name: str) -> str:
+        """What ``!Ref`` gives."""
+        return str(self._map[name].physical_resource_id)
+
+    def attribute(self, name: str, attribute: str) -> str:
+        """What ``!GetAtt`` gives."""
+        return str(self._map[name].get_cfn_attribute(attribute))
+
+
+def create(template: dict[str, Any], parameters: Mapping[str, str], region: str, root: Path) -> Stack:
+    """Create the stack in moto and read back what the local stack serves itself."""
+    known = template.get("Parameters", {})
+    created = Created(template, {key: value for key, value in parameters.items() if key in known}, region)
+    functions = [_function(created, name, of, root) for name, of in created.of("AWS::Lambda::Function").items()]
+    subscriptions = [
+        Subscription(name, of["LogGroupName"], of["DestinationArn"])
+        for name, of in created.of("AWS::Logs::SubscriptionFilter").items()
+    ]
+    catalog = _catalog(created)
+    groups = {
+        container["logConfiguration"]["options"]["awslogs-group"]
+        for definition in catalog.definitions
+        for container in definition.containers
+    }
+    return Stack(
+        functions=functions,
+        apis=[_api(name, of) for name, of in created.of("AWS::ApiGatewayV2::Api").items()],
+        rules=[rule for name, of in created.of("AWS::Events::Rule").items() for rule in _rule(name, of)],
+        schedules=_schedules(created),
+        subscriptions=subscriptions,
+        catalog=catalog,
+        log_groups=groups,
+    )
+
+
+def _stand_in(types: set[str]) -> None:
+    """Give moto's CloudFormation a model of each type it lacks, so that references to it resolve."""
+    known = {model.cloudformation_type() for model in CloudFormationModel.__subclasses__()}
+    for kind in types:
+        if kind in OURS or kind not in known:
+            type(kind, (StandIn, CloudFormationModel), {"kind": kind})
+    parsing.get_model_list.cache_clear()
+    parsing.get_model_map.cache_clear()
+    parsing.get_name_type_map.cache_clear()
+
+
+class StandIn:
+    """A resource of which only the name matters here."""
+
+    kind = ""
+
+    def __init__(self, name: str, account: str, region: str) -> None:
+        self.name = name
+        self.physical_resource_id = name
+        pattern = ARNS.get(self.kind, "{service}:{region}:{account}:{name}")
+        service = self.kind.split("::")[1].lower()
+        self.arn = "arn:aws:" + pattern.format(service=service, region=region, account=account, name=name)
+        if self.kind == "AWS::Lambda::LayerVersion":
+            self.physical_resource_id = self.arn
+
+    @classmethod
+    def cloudformation_type(cls) -> str:
+        return cls.kind
+
+    @classmethod
+    def cloudformation_name_type(cls) -> str:
+        return NAMES.get(cls.kind, "")
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:  # noqa: ARG003
+        return True
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, _properties: Any, account_id: str, region_name: str, **_: Any
+    ) -> "StandIn":
+        return cls(resource_name, account_id, region_name)
+
+    def is_created(self) -> bool:
+        return True
+
+    def get_cfn_attribute(self, attribute_name: str) -> str:
+        return self.arn if attribute_name.endswith("Arn") else f"{self.name}.{attribute_name}.local"
+
+
+def _name(resource_type: str, stack_name: str, logical_id: str) -> str:
+    name = f"{stack_name}-{logical_id}"
+    return name.lower() if resource_type in {"AWS::S3::Bucket", "AWS::ECR::Repository"} else name
+
+
+def _function(created: Created, name: str, of: dict[str, Any], root: Path) -> Function:
+    layers = created.of("AWS::Lambda::LayerVersion")
+    by_arn = {created.ref(layer): properties["Content"]["S3Key"] for layer, properties in layers.items()}
+    invoke = next(
+        (c for c in created.of("AWS::Lambda::EventInvokeConfig").values() if c["FunctionName"] == created.ref(name)), {}
+    )
+    return Function(
+        logical_id=name,
+        name=created.ref(name),
+        arn=created.attribute(name, "Arn"),
+        handler=of["Handler"],
+        code=root / of["Code"]["S3Key"],
+        layers=tuple(root / by_arn[arn] for arn in of.get("Layers", []) if arn in by_arn),
+        environment={key: str(value) for key, value in of.get("Environment", {}).get("Variables", {}).items()},
+        timeout=float(of.get("Timeout", 3)),
+        memory=int(of.get("MemorySize", 128)),
+        retries=int(invoke.get("MaximumRetryAttempts", 2)),
+        on_failure=invoke.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"),
+        dead_letters=of.get("DeadLetterConfig", {}).get("TargetArn"),
+        **({"workers": int(of["ReservedConcurrentExecutions"])} if "ReservedConcurrentExecutions" in of else {}),
+    )
+
+
+def _api(name: str, of: dict[str, Any]) -> HttpApi:
+    routes = []
+    for path, methods in of["Body"]["paths"].items():
+        for method, operation in methods.items():
+            integration = operation.get("x-amazon-apigateway-integration") if isinstance(operation, dict) else None
+            if integration:
+                arn = re.search(r"functions/(arn:[^/]+)/invocations", integration["uri"])
+                verb = None if method == "x-amazon-apigateway-any-method" else method.upper()
+                routes.append(Route(verb, path, arn[1] if arn else ""))
+    return HttpApi(name, tuple(routes))
+
+
+def _rule(name: str, of: dict[str, Any]) -> list[Rule]:
+    if "EventPattern" not in of or of.get("State") == "DISABLED":
+        return []
+    return [Rule(of.get("Name", name), of["EventPattern"], tuple(_target(target) for target in of["Targets"]))]
+
+
+def _target(of: dict[str, Any]) -> Target:
+    return Target(of["Arn"], of.get("DeadLetterConfig", {}).get("Arn"), of.get("Input"))
+
+
+def _schedules(created: Created) -> list[Schedule]:
+    found = [
+        Schedule(name, created.attribute(name, "Arn"), seconds_of(of["ScheduleExpression"]), _target(of["Target"]))
+        for name, of in created.of("AWS::Scheduler::Schedule").items()
+        if of.get("State") != "DISABLED"
+    ]
+    for name, of in created.of("AWS::Events::Rule").items():
+        if "ScheduleExpression" in of and of.get("State") != "DISABLED":
+            arn = created.attribute(name, "Arn")
+            found += [Schedule(name, arn, seconds_of(of["ScheduleExpression"]), _target(t)) for t in of["Targets"]]
+    return found
+
+
+def _catalog(created: Created) -> Catalog:
+    providers = {
+        of["Cluster"]: tuple(of["CapacityProviders"])
+        for of in created.of("AWS::ECS::ClusterCapacityProviderAssociations").values()
+    }
+    clusters = [
+        Cluster(
+            created.attribute(name, "Arn"),
+            tuple(of.get("CapacityProviders", ())) or providers.get(created.ref(name), ()),
+        )
+        for name, of in created.of("AWS::ECS::Cluster").items()
+    ]
+    definitions = [
+        TaskDefinition(
+            arn=created.ref(name),
+            cpu=str(of["Cpu"]),
+            memory=str(of["Memory"]),
+            containers=tuple(api_case(container) for container in of["ContainerDefinitions"]),
+            architecture=str(of.get("RuntimePlatform", {}).get("CpuArchitecture", "X86_64")).lower(),
+            storage=int(of.get("EphemeralStorage", {}).get("SizeInGiB", 20)),
+        )
+        for name, of in created.of("AWS::ECS::TaskDefinition").items()
+    ]
+    return Catalog(
+        tuple(clusters),
+        tuple(definitions),
+        frozenset(created.ref(name) for name in created.of("AWS::EC2::Subnet")),
+        frozenset(created.attribute(name, "GroupId") for name in created.of("AWS::EC2::SecurityGroup")),
+    )
+
+
+def api_case(container: dict[str, Any]) -> dict[str, Any]:
+    """A container definition as the API spells it: ``LogConfiguration`` becomes ``logConfiguration``."""
+    return {
+        _lower(key): (
+            {_lower(k): v for k, v in value.items()}
+            if key == "LogConfiguration"
+            else [{_lower(k): v for k, v in pair.items()} for pair in value]
+            if key == "Environment"
+            else value
+        )
+        for key, value in container.items()
+    }
+
+
+def _lower(key: str) -> str:
+    return key[:1].lower() + key[1:]
