@@ -1,0 +1,201 @@
+"""The site that the build made: which directory it is, and which of its files are published."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tidegate_builder.failure import Code, failed
+from tidegate_builder.framework import Framework
+from tidegate_builder.job import Limits
+from tidegate_builder.project import PAGES, Project
+
+# Where builds usually put a site.
+USUAL = ("dist", "build", "out", "public", "_site", "www", "docs/.vitepress/dist", ".vitepress/dist", ".output/public")
+# Where a framework puts a static site, when that is not the directory that the detector names.
+OWN = {"angular": ("dist/*/browser", "dist/*"), "next": ("out",), "nuxt": (".output/public",)}
+# What to do when a framework that can also be a server made no static site.
+STATIC_SITES = {
+    "next": "Set `output: 'export'` in the Next.js configuration.",
+    "nuxt": "Let the build script run `nuxt generate`.",
+    "svelte-kit": "Use @sveltejs/adapter-static.",
+    "astro": "Set `output: 'static'` in the Astro configuration.",
+}
+NEVER = frozenset({".git", ".hg", ".svn"})
+KEPT_DOT_NAMES = frozenset({".well-known"})
+MAX_KEY_BYTES = 1024
+MAX_NOTES = 10
+
+
+@dataclass(frozen=True)
+class SiteFile:
+    """A file to publish, and its path in the site."""
+
+    file: Path
+    path: str
+    size: int
+
+
+def newest_change(marker: Path) -> int:
+    """Return the time of now as the file system tells it, in nanoseconds."""
+    marker.touch()
+    return marker.stat().st_mtime_ns
+
+
+def find_output(project: Project, wanted: str | None, framework: Framework | None, built_since: int | None) -> Path:
+    """Find the site's directory; `built_since` is when the build began, None if there was none. Raises StepFailed."""
+    if wanted is not None:
+        directory = (project.directory / wanted.lstrip("/")).resolve()
+        if not directory.is_relative_to(project.checkout) or not directory.is_dir():
+            raise _missing(f"The output directory {wanted!r} is not there after the build.", framework)
+        return directory
+    if built_since is None:
+        return _source_directory(project)
+    candidates = [path for path in _candidates(project, framework) if path.is_dir() and _inside(path, project)]
+    for path in candidates:
+        if _changed_since(path, built_since):  # a `public` full of the build's sources is no output
+            return path.resolve()
+    named = project.directory / framework.directory if framework else None
+    if named in candidates and any(named.iterdir()):
+        return named.resolve()
+    tried = ", ".join(str(path.relative_to(project.directory)) for path in _candidates(project, framework)[:4])
+    raise _missing(f"The build ended well but made no output: there is nothing new in {tried} ...", framework)
+
+
+def _candidates(project: Project, framework: Framework | None) -> list[Path]:
+    names = [*OWN.get(framework.id, ()), framework.directory] if framework else []
+    # A framework's hidden directory (`.next`) holds a server, not a site.
+    names = [name for name in names if name in {".output/public", ".vuepress/dist"} or not name.startswith(".")]
+    found = [
+        path
+        for name in (*names, *USUAL)
+        for path in (sorted(project.directory.glob(name)) or [project.directory / name])
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _source_directory(project: Project) -> Path:
+    """Return the directory to publish when nothing is built: the project's, or the usual one that has its pages."""
+    for path in (project.directory, *(project.directory / name for name in USUAL)):
+        if any((path / page).is_file() for page in PAGES) and _inside(path, project):
+            return path.resolve()
+    if any(True for _ in project.directory.glob("*.htm*")):
+        return project.directory
+    raise failed(
+        Code.OUTPUT_MISSING,
+        "There is nothing to build and no index.html to publish.",
+        "Add an index.html or a package.json with a build script, or set rootDirectory, buildCommand or outputDirectory.",
+    )
+
+
+def _inside(path: Path, project: Project) -> bool:
+    return path.resolve().is_relative_to(project.checkout)
+
+
+def _changed_since(directory: Path, moment: int) -> bool:
+    entries = (
+        entry for path, folders, files in os.walk(directory) for entry in (path, *(f"{path}/{name}" for name in files))
+    )
+    return any(os.lstat(entry).st_mtime_ns > moment for entry in entries)
+
+
+def _missing(message: str, framework: Framework | None) -> Exception:
+    hint = STATIC_SITES.get(framework.id, "") if framework else ""
+    return failed(
+        Code.OUTPUT_MISSING,
+        message,
+        f"Set outputDirectory to where the build puts the site. {hint}".strip(),
+    )
+
+
+def list_files(directory: Path, project: Project, limits: Limits, note: Callable[[str], None]) -> list[SiteFile]:
+    """List the site's files, sorted; `note` is told of those left out. Raises StepFailed."""
+    source = project.directory.is_relative_to(directory)  # the repository itself is published
+    notes: list[str] = []
+    files = sorted(_walk(directory, directory, "", project.checkout, source, notes, ()), key=lambda file: file.path)
+    for text in notes[:MAX_NOTES]:
+        note(text)
+    if len(notes) > MAX_NOTES:
+        note(f"Left out {len(notes) - MAX_NOTES} more")
+    if not files:
+        raise failed(
+            Code.OUTPUT_MISSING,
+            f"The output directory {_shown(directory, project)} is empty.",
+            "Check that the build command writes the site there, or set outputDirectory.",
+        )
+    _check_limits(files, limits)
+    return files
+
+
+def _shown(directory: Path, project: Project) -> str:
+    return repr(directory.relative_to(project.checkout).as_posix())
+
+
+def _check_limits(files: list[SiteFile], limits: Limits) -> None:
+    size = sum(file.size for file in files)
+    largest = max(files, key=lambda file: file.size)
+    longest = max(files, key=lambda file: len(file.path.encode()))
+    fix = "Leave out what visitors do not need, or keep large files elsewhere."
+    if len(files) > limits.files:
+        raise failed(Code.SITE_TOO_LARGE, f"The site has {len(files):,} files; {limits.files:,} are allowed.", fix)
+    if largest.size > limits.file_bytes:
+        raise failed(
+            Code.SITE_TOO_LARGE, f"{largest.path} has {largest.size:,} bytes; {limits.file_bytes:,} are allowed.", fix
+        )
+    if size > limits.site_bytes:
+        raise failed(Code.SITE_TOO_LARGE, f"The site has {size:,} bytes; {limits.site_bytes:,} are allowed.", fix)
+    if len(longest.path.encode()) > MAX_KEY_BYTES:
+        raise failed(
+            Code.SITE_TOO_LARGE,
+            f"A file's path has more than {MAX_KEY_BYTES} bytes: {longest.path[:80]}...",
+            "Shorten the path.",
+        )
+
+
+def _walk(
+    top: Path, folder: Path, path: str, checkout: Path, source: bool, notes: list[str], above: tuple[Path, ...]
+) -> Iterator[SiteFile]:
+    """Yield the files below a folder; `above` are the real folders on the way, so that links in a circle end."""
+    real = folder.resolve()
+    if real in above:
+        notes.append(f"Left out {path}: a link to a folder it is in")
+        return
+    for entry in os.scandir(folder):
+        name = f"{path}/{entry.name}" if path else entry.name
+        reason = _reason_to_leave_out(entry, checkout, source)
+        if reason is not None:
+            if reason:
+                notes.append(f"Left out {_printable(name)}: {reason}")
+        elif entry.is_dir():
+            yield from _walk(top, Path(entry.path), name, checkout, source, notes, (*above, real))
+        else:
+            yield SiteFile(Path(entry.path), normalize(name), entry.stat().st_size)
+
+
+def _reason_to_leave_out(entry: "os.DirEntry[str]", checkout: Path, source: bool) -> str | None:
+    """Return why a file is not published, "" where that goes without saying; None if it is."""
+    name = entry.name
+    if name in NEVER or (source and (name == "node_modules" or (name.startswith(".") and name not in KEPT_DOT_NAMES))):
+        return ""
+    if name == ".env" or name.startswith(".env."):
+        return "it may hold secrets"
+    if not _printable(name) == name:
+        return "its name is not UTF-8"
+    if entry.is_symlink():
+        target = Path(entry.path).resolve()
+        if not target.is_relative_to(checkout) or NEVER & set(target.relative_to(checkout).parts):
+            return "a link that leads out of the site's repository"
+        if not target.exists():
+            return "a link to nothing"
+    mode = entry.stat().st_mode
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "not a file"
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="replace").decode()
+
+
+def normalize(path: str) -> str:
+    """Return a path below the site's top: no empty, `.` or `..` parts, no leading slash."""
+    return "/".join(part for part in PurePosixPath(path).parts if part not in {"", "/", ".", ".."})
