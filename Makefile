@@ -90,6 +90,10 @@ lock: $(INSTALLED) ## Lock the newest versions of all Python dependencies
 
 UV_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
+.PHONY: sam-local
+sam-local: $(INSTALLED) ## Run every function with each of its events in sam local (needs Docker); ARGS=--stay keeps it up
+	PYTHONPATH=layers/shared $(PY) -m scripts.sam_local $(ARGS)
+
 .PHONY: clean
 clean: ## Remove all that the other targets made
 	rm -rf .venv .aws-sam .tidegate builder/node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
