@@ -15,13 +15,19 @@ from tidegate.settings import settings
 _BATCH = 100  # what BatchGetItem takes
 
 
-def create(build: Build) -> None:
-    """Write a new build; its id must be new, too."""
-    aws.dynamodb().put_item(
-        TableName=settings().builds_table,
-        Item=aws.to_item(msgspec.to_builtins(build)),
-        ConditionExpression="attribute_not_exists(id)",
-    )
+def create(build: Build) -> bool:
+    """Write a new build; `False` if there is one with its id already."""
+    try:
+        aws.dynamodb().put_item(
+            TableName=settings().builds_table,
+            Item=aws.to_item(msgspec.to_builtins(build)),
+            ConditionExpression="attribute_not_exists(id)",
+        )
+    except ClientError as error:
+        if aws.failed_with(error, "ConditionalCheckFailedException"):
+            return False
+        raise
+    return True
 
 
 def get(build_id: str) -> Build | None:
@@ -88,7 +94,7 @@ def of_project(slug: str, before_id: str | None) -> Iterator[Build]:
 
 
 def open_builds() -> list[Build]:
-    """All builds that have not ended, the oldest first.
+    """All builds that have not ended or whose task may still live, the oldest first.
 
     The index follows the table a moment later, so the builds themselves are read again, consistently.
     """
@@ -104,7 +110,7 @@ def open_builds() -> list[Build]:
         )
     )
     ids = [item["id"]["S"] for page in pages for item in page["Items"]]
-    return [build for build in _read(ids) if not build.status.final]
+    return [build for build in _read(ids) if build.open]
 
 
 def _read(ids: list[str], *, newest_first: bool = False) -> Iterator[Build]:

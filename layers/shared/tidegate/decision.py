@@ -29,10 +29,16 @@ class TaskSeen(Struct, frozen=True):
 
 
 class TaskLost(Struct, frozen=True):
-    """ECS no longer knows the task of this attempt."""
+    """ECS does not know a task of this attempt, and has had the time to: its task is gone, or was never made."""
 
     at: datetime
     attempt: int
+
+
+class StartClaimed(Struct, frozen=True):
+    """The build has a slot, and RunTask is about to be called for its attempt."""
+
+    at: datetime
 
 
 class TaskAccepted(Struct, frozen=True):
@@ -76,22 +82,32 @@ class Overdue(Struct, frozen=True):
     at: datetime
 
 
-Observation = TaskSeen | TaskLost | TaskAccepted | TaskRefused | QueueFull | CancelAsked | Published | Overdue
+Observation = (
+    TaskSeen | TaskLost | StartClaimed | TaskAccepted | TaskRefused | QueueFull | CancelAsked | Published | Overdue
+)
 
 
 class Decision(Struct, frozen=True):
     """The build as it is from now on, and what must be done once that is written.
 
-    `ignored` says why nothing changed; a task may have to be stopped all the same.
+    `ignored` says why nothing changed; what is to be done is done all the same. `run`: RunTask may be called now.
+    `start`: a new attempt is to be started.
     """
 
     build: Build
     ignored: str | None = None
+    run: bool = False
     start: bool = False
     publish: bool = False
     stop_task: str | None = None
 
 
+SUPERSEDED = Failure(
+    code="SUPERSEDED",
+    blame=Blame.USER,
+    message="A newer build of the same project and ref took this one's place in the queue.",
+    fix="Look at the newer build.",
+)
 CANCELED = Failure(
     code="CANCELED",
     blame=Blame.USER,
@@ -153,11 +169,9 @@ def decide(build: Build, seen: Observation) -> Decision:
         case TaskSeen():
             return _task_seen(build, seen)
         case TaskLost():
-            if build.status.rank >= Status.PUBLISHING.rank or seen.attempt != build.attempt:
-                return Decision(build, ignored="the end of the task is known")
-            if build.cancel_requested_at:
-                return Decision(_canceled(build, seen.at, CANCELED))
-            return _retry_or_fail(build, TASK_LOST, seen.at)
+            return _task_lost(build, seen)
+        case StartClaimed():
+            return _start_claimed(build, seen)
         case TaskAccepted():
             return _task_accepted(build, seen)
         case TaskRefused():
@@ -169,7 +183,7 @@ def decide(build: Build, seen: Observation) -> Decision:
         case Published():
             if build.status is not Status.PUBLISHING:
                 return Decision(build, ignored="not publishing")
-            return Decision(_ended(build, seen.at, status=Status.READY))
+            return Decision(_ended(build, seen.at, Status.READY))
         case Overdue():
             return _overdue(build, seen.at)
 
@@ -180,20 +194,48 @@ def _task_seen(build: Build, seen: TaskSeen) -> Decision:
     if task.attempt != build.attempt:
         return Decision(build, ignored="another attempt", stop_task=alive)
     if build.status.final:
+        if task.ended and build.open:
+            return Decision(replace(_with_task(build, task), open=None))
         return Decision(build, ignored="the build has ended", stop_task=alive)
     if build.status is Status.PUBLISHING:
-        return Decision(build, ignored="the end of the task is known", publish=task.ended)
+        return Decision(build, ignored="the task's end is known", publish=task.ended)
     if task.ended:
         return _task_ended(_with_task(build, task), seen)
     if task.version <= build.task_version:
-        return Decision(build, ignored="an older version")
+        stop = task.arn if build.cancel_requested_at else None
+        return Decision(build, ignored="an older version", stop_task=stop)
     new, build = build.task_arn is None, _with_task(build, task)
-    stop = task.arn if build.cancel_requested_at else None
+    if build.cancel_requested_at:
+        return Decision(build, stop_task=task.arn)
     if task.running and build.building_at is None:
-        return Decision(_building(build, task.started_at or seen.at), stop_task=stop)
+        return Decision(_building(build, task.started_at or seen.at))
     if new:
-        return Decision(_starting(build, seen.at), stop_task=stop)
-    return Decision(build, ignored="nothing new", stop_task=stop)
+        return Decision(_starting(build, seen.at))
+    return Decision(build, ignored="nothing new")
+
+
+def _task_lost(build: Build, seen: TaskLost) -> Decision:
+    if seen.attempt != build.attempt:
+        return Decision(build, ignored="another attempt")
+    if build.status.final:
+        return Decision(replace(build, open=None), ignored=None if build.open else "the build has ended")
+    if build.status is Status.PUBLISHING:
+        return Decision(build, ignored="the task's end is known")
+    if build.cancel_requested_at:
+        return Decision(_canceled(build, seen.at, CANCELED))
+    if build.task_arn is None:
+        return Decision(build, ignored="no task was started")
+    return _retry_or_fail(build, TASK_LOST, seen.at)
+
+
+def _start_claimed(build: Build, seen: StartClaimed) -> Decision:
+    if build.status.final or build.task_arn is not None:
+        return Decision(build, ignored="the build has ended or its task is known")
+    if build.cancel_requested_at:
+        return Decision(build, ignored="the build is being canceled")
+    if build.status is not Status.QUEUED:
+        return Decision(build, ignored="claimed already", run=True)
+    return Decision(_starting(build, seen.at), run=True)
 
 
 def _task_ended(build: Build, seen: TaskSeen) -> Decision:
@@ -227,25 +269,32 @@ def _task_ended(build: Build, seen: TaskSeen) -> Decision:
 
 
 def _task_accepted(build: Build, seen: TaskAccepted) -> Decision:
-    if build.status.final or seen.attempt != build.attempt:
-        return Decision(build, ignored="the build has ended or moved on", stop_task=seen.task_arn)
+    if seen.attempt != build.attempt:
+        return Decision(build, ignored="another attempt", stop_task=seen.task_arn)
     if build.task_arn is not None:
         return Decision(build, ignored="the task is known")
-    return Decision(_starting(_with_arn(build, seen.task_arn), seen.at))
+    build = _with_arn(build, seen.task_arn)
+    if build.status.final or build.cancel_requested_at:
+        return Decision(build, stop_task=seen.task_arn)
+    return Decision(_starting(build, seen.at))
 
 
 def _task_refused(build: Build, seen: TaskRefused) -> Decision:
-    if build.status.final or seen.attempt != build.attempt or build.task_arn is not None:
-        return Decision(build, ignored="the build has ended or moved on")
-    match seen.diagnosis.retry:
-        case Retry.SAME_TOKEN:
-            return _wait(build, seen.diagnosis.failure.message)
-        case Retry.WAIT:
-            waiting = _wait(build, seen.diagnosis.failure.message).build
-            deadline = build.created_at + WAIT_LIMIT
-            return Decision(replace(waiting, attempt=build.attempt + 1, deadline=deadline))
-        case _:
-            return _retry_or_fail(build, seen.diagnosis, seen.at)
+    retry = seen.diagnosis.retry
+    if seen.attempt != build.attempt or build.task_arn is not None:
+        return Decision(build, ignored="another attempt, or its task is known")
+    if build.status.final:
+        made_none = retry is not Retry.SAME_TOKEN and build.open is not None
+        return Decision(replace(build, open=None)) if made_none else Decision(build, ignored="the build has ended")
+    message = seen.diagnosis.failure.message
+    if retry is Retry.SAME_TOKEN:
+        return _wait(build, message)
+    if build.cancel_requested_at:
+        return Decision(_canceled(build, seen.at, CANCELED))
+    if retry is Retry.WAIT:
+        deadline = build.created_at + WAIT_LIMIT
+        return Decision(replace(build, attempt=build.attempt + 1, waiting=message, deadline=deadline))
+    return _retry_or_fail(build, seen.diagnosis, seen.at)
 
 
 def _cancel_asked(build: Build, seen: CancelAsked) -> Decision:
@@ -253,10 +302,10 @@ def _cancel_asked(build: Build, seen: CancelAsked) -> Decision:
         return Decision(build, ignored="the build has ended")
     if build.status is Status.PUBLISHING:
         return Decision(build, ignored="the site is being published")
-    if build.task_arn is None:
+    if build.status is Status.QUEUED and build.task_arn is None:
         return Decision(_canceled(build, seen.at, seen.failure))
     if build.cancel_requested_at:
-        return Decision(build, ignored="already asked", stop_task=build.task_arn)
+        return Decision(build, ignored="asked already", stop_task=build.task_arn)
     wished = replace(build, cancel_requested_at=seen.at, deadline=seen.at + STOP_LIMIT)
     return Decision(wished, stop_task=build.task_arn)
 
@@ -264,11 +313,14 @@ def _cancel_asked(build: Build, seen: CancelAsked) -> Decision:
 def _overdue(build: Build, at: datetime) -> Decision:
     if build.status.final or at < build.deadline:
         return Decision(build, ignored="not overdue")
+    # Its task may live on, or RunTask's answer may have been lost: the build stays open until that is known.
+    live = "open" if build.status.rank in (Status.STARTING.rank, Status.BUILDING.rank) else None
     if build.cancel_requested_at:
-        return Decision(_canceled(build, at, CANCELED), stop_task=build.task_arn)
-    again = build.status is Status.BUILDING and build.building_at is None
-    failure = _OVERDUE[Status.STARTING if again else build.status]
-    return Decision(_failed(build, at, failure), stop_task=build.task_arn)
+        ended = _canceled(build, at, CANCELED)
+    else:
+        again = build.status is Status.BUILDING and build.building_at is None
+        ended = _failed(build, at, _OVERDUE[Status.STARTING if again else build.status])
+    return Decision(replace(ended, open=live), stop_task=build.task_arn)
 
 
 def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision:
@@ -301,7 +353,7 @@ def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision
 def _wait(build: Build, reason: str) -> Decision:
     if build.waiting == reason or build.status.final:
         return Decision(build, ignored="waits already")
-    return Decision(replace(build, waiting=reason))
+    return Decision(replace(build, waiting=reason, deadline=max(build.deadline, build.created_at + WAIT_LIMIT)))
 
 
 def _starting(build: Build, at: datetime) -> Build:
@@ -338,11 +390,11 @@ def _later(now: Status, then: Status) -> Status:
 
 
 def _failed(build: Build, at: datetime, failure: Failure) -> Build:
-    return _ended(replace(build, failure=failure), at, status=Status.FAILED)
+    return _ended(replace(build, failure=failure), at, Status.FAILED)
 
 
 def _canceled(build: Build, at: datetime, failure: Failure) -> Build:
-    return _ended(replace(build, failure=failure), at, status=Status.CANCELED)
+    return _ended(replace(build, failure=failure), at, Status.CANCELED)
 
 
 def _ended(build: Build, at: datetime, status: Status) -> Build:

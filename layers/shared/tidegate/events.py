@@ -33,6 +33,7 @@ def task_of(detail: Mapping[str, Any], container: str) -> Task | None:
         version=int(detail.get("version") or 0),
         last_status=detail.get("lastStatus") or "",
         desired_status=detail.get("desiredStatus") or "",
+        created_at=time_of(detail.get("createdAt")),
         started_at=time_of(detail.get("startedAt")),
         stopped_at=time_of(detail.get("stoppedAt")),
         stop_code=detail.get("stopCode"),

@@ -67,6 +67,12 @@ class SlugTaken(Problem):
     status, code, title = 409, "SLUG_TAKEN", "The slug is taken by another repository"
 
 
+class TooLate(Problem):
+    """The build can no longer be canceled."""
+
+    status, code, title = 409, "TOO_LATE", "The build can no longer be canceled"
+
+
 class NotStarted(Problem):
     """The build was accepted, but its task could not be started; the build has ended and says why."""
 

@@ -96,6 +96,7 @@ class Task(Model, frozen=True):
     version: int
     last_status: str
     desired_status: str = ""
+    created_at: datetime | None = None
     started_at: datetime | None = None
     stopped_at: datetime | None = None
     stop_code: str | None = None
@@ -122,11 +123,21 @@ class Task(Model, frozen=True):
         return self.last_status == "RUNNING" or (self.started_at is not None and not self.ended)
 
 
+class Entry(Model, frozen=True):
+    """One observation of a build: where it came from, what was seen, and what it changed."""
+
+    at: datetime
+    source: str
+    seen: str
+    change: str
+
+
 class Build(Model, frozen=True, omit_defaults=False):
     """One run that turns one commit of a project into a site.
 
-    `revision` counts the writes; `task_version` is ECS's `detail.version` of the newest event of this attempt;
-    `deadline` is when the present state is overdue; `open` is there while the status is not final.
+    `attempt` counts the calls of RunTask with a token of their own, `faults` those of them that a fault of the platform
+    ended; `revision` counts the writes; `task_version` is ECS's `detail.version` of the newest event of this attempt;
+    `deadline` is when the present state is overdue. `open` is there while the status is not final or a task may live.
     """
 
     id: str
@@ -158,6 +169,7 @@ class Build(Model, frozen=True, omit_defaults=False):
     framework: str | None = None
     files: int | None = None
     bytes: int | None = None
+    timeline: tuple[Entry, ...] = ()
 
 
 class Project(Model, frozen=True):

@@ -94,6 +94,22 @@ def describe(task_arns: list[str]) -> Iterator[tuple[str, Task | None]]:
         yield from ((arn, found.get(arn)) for arn in some)
 
 
+def find(build: Build) -> Task | None:
+    """The living task of the build's attempt, found by who started it."""
+    config = settings()
+    origin = started_by(build.id, build.attempt)
+    arns = aws.ecs().list_tasks(cluster=config.cluster, startedBy=origin)["taskArns"]
+    return next((task for _, task in describe(arns[:1])), None)
+
+
+def living() -> set[str]:
+    """The ARNs of all tasks of the builder's family that have not been told to stop."""
+    config = settings()
+    family = config.task_definition.rpartition("/")[2].partition(":")[0]
+    pages = aws.ecs().get_paginator("list_tasks").paginate(cluster=config.cluster, family=family)
+    return {arn for page in pages for arn in page["taskArns"]}
+
+
 def _capacity_provider(build: Build) -> str:
     """Spot for the wanted share of builds, chosen by the build's id so that a repeated call chooses the same.
 

@@ -12,11 +12,16 @@ from msgspec.structs import asdict, replace
 from tidegate import builds, jobs, logs, projects, runner, sites, slots
 from tidegate.aws import FAULTS
 from tidegate.decision import (
+    CANCELED,
+    SUPERSEDED,
     WAIT_LIMIT,
+    CancelAsked,
+    Decision,
     Observation,
     Overdue,
     Published,
     QueueFull,
+    StartClaimed,
     TaskAccepted,
     TaskLost,
     TaskRefused,
@@ -24,14 +29,17 @@ from tidegate.decision import (
     decide,
 )
 from tidegate.diagnosis import diagnose_start
-from tidegate.exceptions import FieldError, InvalidRequest, NotFound, SlugTaken, Unavailable
+from tidegate.exceptions import FieldError, InvalidRequest, NotFound, SlugTaken, TooLate, Unavailable
 from tidegate.inputs import BuildDefaults, NewProject
 from tidegate.model import Build, BuildSettings, LogPage, Project, Task
 from tidegate.observability import count, logger
 from tidegate.settings import settings
 from tidegate.status import Status
+from tidegate.timeline import record
 
 _TRIES = 8  # of a write that others keep overtaking
+_SUPERSEDED = 20  # newest builds of a project that are looked through for waiting ones
+_SWEEP = "reconciler"
 _STARTS = 10  # of waiting builds by one event; the reconciler goes on
 _IN_FLIGHT = timedelta(seconds=60)  # longer than any function that is starting a build may live
 _UNKNOWN_YET = timedelta(minutes=2)  # DescribeTasks may not know a task that RunTask has just made
@@ -75,69 +83,127 @@ def create_build(new: NewProject, build_id: str, now: datetime) -> Build:
     project = _project_for(new, now)
     if new.env:
         jobs.put_env(jobs.env_key(build_id), new.env)
-    build = Build(
-        id=build_id,
-        project_slug=project.slug,
-        source=replace(new.source, ref=new.source.ref or (None if new.source.commit else project.ref)),
-        settings=_merged(project.settings, new.settings),
-        created_at=now,
-        deadline=now + WAIT_LIMIT,
-        timeout_seconds=settings().build_timeout_seconds,
+    return _accept(
+        Build(
+            id=build_id,
+            project_slug=project.slug,
+            source=replace(new.source, ref=new.source.ref or (None if new.source.commit else project.ref)),
+            settings=_merged(project.settings, new.settings),
+            created_at=now,
+            deadline=now + WAIT_LIMIT,
+            timeout_seconds=settings().build_timeout_seconds,
+        ),
+        now,
     )
-    builds.create(build)
-    logger.info("build accepted", build_id=build.id, project=project.slug)
+
+
+def _accept(build: Build, now: datetime) -> Build:
+    if not builds.create(build):
+        return _known(build.id)
+    logger.info("build accepted", build_id=build.id, project=build.project_slug)
     try:
-        build = start(build, now)
-    except FAULTS:
+        _supersede(build, now)
+        build = start(build, now, "api")
+    except (*FAULTS, Unavailable):
         logger.exception("build not started yet", build_id=build.id)
     return build
 
 
-def start(build: Build, now: datetime) -> Build:
+def _supersede(build: Build, now: datetime) -> None:
+    """Take the project's older builds of the same ref out of the queue."""
+    if build.source.commit is not None:
+        return
+    for older in islice(builds.of_project(build.project_slug, build.id), _SUPERSEDED):
+        if older.status is Status.QUEUED and older.source == build.source:
+            observe(older, CancelAsked(now, SUPERSEDED), now, "api")
+
+
+def start(build: Build, now: datetime, source: str) -> Build:
     """Start the task of the build's attempt, if there is a slot; doing it again starts no second task."""
     if not slots.acquire(build.id):
-        return observe(build, QueueFull(now), now)
+        return observe(build, QueueFull(now), now, source)
+    build, decision = _settle(build, StartClaimed(now), now, source)
+    if not decision.run:
+        if build.open is None:
+            slots.release(build.id)
+        return build
     env: dict[str, str] = {}
     if build.settings.env_names:
         env = jobs.get_env(jobs.project_env_key(build.project_slug)) | jobs.get_env(jobs.env_key(build.id))
     answer = runner.run(build, jobs.grant(build, env))
     if isinstance(answer, str):
-        return observe(build, TaskAccepted(now, build.attempt, answer), now)
+        return observe(build, TaskAccepted(now, build.attempt, answer), now, source)
     diagnosis = diagnose_start(answer.code, answer.message)
     logger.warning("task not started", build_id=build.id, code=answer.code, reason=answer.message)
-    return observe(build, TaskRefused(now, build.attempt, diagnosis), now)
+    return observe(build, TaskRefused(now, build.attempt, diagnosis), now, source)
 
 
-def observe(build: Build, seen: Observation, now: datetime) -> Build:
-    """Decide what an observation changes, write it, and do what follows; returns the build as it then is.
+def observe(build: Build, seen: Observation, now: datetime, source: str) -> Build:
+    """Decide what an observation changes, write it, and do what follows; returns the build as it then is."""
+    saved, decision = _settle(build, seen, now, source)
+    if decision.stop_task:
+        runner.stop(decision.stop_task, "Tidegate: the build no longer needs this task")
+    if decision.publish:
+        return publish(saved, now, source)
+    if decision.start:
+        return start(saved, now, source)
+    return saved
 
-    A write that somebody overtook is decided again on what they wrote.
+
+def _settle(build: Build, seen: Observation, now: datetime, source: str) -> tuple[Build, Decision]:
+    """Decide and write; a write that somebody overtook is decided again on what they wrote.
+
+    A build that is done with its task gives its slot back.
     """
     for _ in range(_TRIES):
         decision = decide(build, seen)
-        saved = builds.save(build, decision.build, now) if decision.build != build else build
+        after = record(build, decision, seen, source, now)
+        saved = builds.save(build, after, now) if after != build else build
         if saved is not None:
             break
         build = _known(build.id)
     else:
         raise Unavailable(f"build {build.id} changes too fast")
     _log_outcome(build, saved, seen, decision.ignored)
-    if decision.stop_task:
-        runner.stop(decision.stop_task, "Tidegate: the build no longer needs this task")
-    if saved.status.final and not build.status.final:
+    if build.open and not saved.open:
         slots.release(saved.id)
-    if decision.publish:
-        return publish(saved, now)
-    if decision.start:
-        return start(saved, now)
-    return saved
+    return saved, decision
 
 
-def publish(build: Build, now: datetime) -> Build:
+def publish(build: Build, now: datetime, source: str) -> Build:
     """Make a built site the project's live one, unless a newer one is; doing it again changes nothing."""
     live = projects.publish(build.project_slug, build.id, now)
     logger.info("site published", build_id=build.id, project=build.project_slug, live=live)
-    return observe(build, Published(now), now)
+    return observe(build, Published(now), now, source)
+
+
+def cancel(build_id: str, now: datetime) -> Build:
+    """Ask for a build's end; raises NotFound, or TooLate if it has ended or its site is being published."""
+    build = observe(find_build(build_id), CancelAsked(now, CANCELED), now, "api")
+    if build.status is not Status.CANCELED and build.cancel_requested_at is None:
+        raise TooLate(f"The build is {build.status} already")
+    if build.open is None:
+        _refill(now)
+    return build
+
+
+def retry(build_id: str, new_id: str, now: datetime) -> Build:
+    """Build the same commit again, with the same settings; raises NotFound."""
+    old = find_build(build_id)
+    if old.settings.env_names and (values := jobs.get_env(jobs.env_key(old.id))):
+        jobs.put_env(jobs.env_key(new_id), values)
+    return _accept(
+        Build(
+            id=new_id,
+            project_slug=old.project_slug,
+            source=old.source,
+            settings=old.settings,
+            created_at=now,
+            deadline=now + WAIT_LIMIT,
+            timeout_seconds=settings().build_timeout_seconds,
+        ),
+        now,
+    )
 
 
 def observe_task(task: Task, now: datetime) -> Build | None:
@@ -147,38 +213,55 @@ def observe_task(task: Task, now: datetime) -> Build | None:
         logger.warning("task of an unknown build", build_id=task.build_id, task=task.arn, status=task.last_status)
         count("EventIgnored", reason="unknown build")
         return None
-    had_ended = build.status.final
-    build = _observe_task(build, task, now)
-    if build.status.final and not had_ended:
-        start_waiting(now)
+    was_open = build.open
+    build = _observe_task(build, task, now, "event")
+    if was_open and not build.open:
+        start_waiting(now, "event")
     return build
 
 
-def _observe_task(build: Build, task: Task, now: datetime) -> Build:
+def _observe_task(build: Build, task: Task, now: datetime, source: str) -> Build:
     read = task.ended and task.attempt == build.attempt and build.status.rank < Status.PUBLISHING.rank
-    return observe(build, TaskSeen(now, task, jobs.result(build) if read else None), now)
+    return observe(build, TaskSeen(now, task, jobs.result(build) if read else None), now, source)
 
 
-def start_waiting(now: datetime) -> None:
+def start_waiting(now: datetime, source: str) -> None:
     """Give free slots to waiting builds: to the project with the fewest running first, then by age."""
-    limit = settings().max_concurrent_builds
     holders = slots.holders()
-    if len(holders) >= limit:
+    free = settings().max_concurrent_builds - len(holders)
+    if free <= 0:
         return
-    waiting: list[Build] = []
-    running: Counter[str] = Counter()
-    for build in builds.open_builds():
-        if build.id in holders:
-            running[build.project_slug] += 1
-        elif build.status is Status.QUEUED:
-            waiting.append(build)
-    for _ in range(min(_STARTS, len(waiting))):
-        build = min(waiting, key=lambda each: (running[each.project_slug], each.id))
-        waiting.remove(build)
-        started = start(build, now)
+    for build in islice(_queue(builds.open_builds(), holders), min(free, _STARTS)):
+        started = start(build, now, source)
         if started.waiting and not started.status.final:
             return
+
+
+def _queue(opened: list[Build], holders: set[str]) -> Iterator[Build]:
+    """The waiting builds in the order they will start in, if no others come."""
+    running = Counter(build.project_slug for build in opened if build.id in holders)
+    waiting = [build for build in opened if build.status is Status.QUEUED and build.id not in holders]
+    while waiting:
+        build = min(waiting, key=lambda each: (running[each.project_slug], each.id))
+        waiting.remove(build)
         running[build.project_slug] += 1
+        yield build
+
+
+def queue_position(build: Build) -> int | None:
+    """How many waiting builds will start before this one, counted from 1; `None` if it does not wait for a slot."""
+    if build.status is not Status.QUEUED:
+        return None
+    waiting = _queue(builds.open_builds(), slots.holders())
+    return next((place for place, each in enumerate(waiting, 1) if each.id == build.id), None)
+
+
+def _refill(now: datetime) -> None:
+    """Start what waits; if that fails, the reconciler does it."""
+    try:
+        start_waiting(now, "api")
+    except (*FAULTS, Unavailable):
+        logger.exception("waiting builds not started")
 
 
 def reconcile(now: datetime) -> None:
@@ -197,7 +280,8 @@ def reconcile(now: datetime) -> None:
             logger.exception("build not reconciled", build_id=build.id)
             faults.append(fault)
     _give_back_leaked(holders - {build.id for build in opened})
-    start_waiting(now)
+    _stop_orphans(set(arns), now)
+    start_waiting(now, "reconciler")
     if faults:
         raise ExceptionGroup("some builds were not reconciled", faults)
 
@@ -206,24 +290,55 @@ def _reconcile(build: Build, task: Task | None, now: datetime, *, has_slot: bool
     untouched = now - (build.updated_at or build.created_at)
     if build.status is Status.PUBLISHING:
         if untouched > _IN_FLIGHT:
-            build = publish(build, now)
+            build = publish(build, now, _SWEEP)
     elif task is not None:
-        build = _observe_task(build, task, now)
-    elif build.task_arn is not None:
+        build = _observe_task(build, task, now, _SWEEP)
+    elif build.task_arn is not None or build.cancel_requested_at or build.status.final:
         if untouched > _UNKNOWN_YET:
-            build = observe(build, TaskLost(now, build.attempt), now)
-    elif has_slot and untouched > _IN_FLIGHT and now < build.deadline:
-        build = start(build, now)
+            build = _look_for_task(build, now)
+    elif (has_slot or build.status is not Status.QUEUED) and untouched > _IN_FLIGHT and now < build.deadline:
+        build = start(build, now, _SWEEP)
     if now >= build.deadline and not build.status.final:
-        observe(build, Overdue(now), now)
+        observe(build, Overdue(now), now, _SWEEP)
+
+
+def _look_for_task(build: Build, now: datetime) -> Build:
+    """Find the task of an attempt whose ARN we never learned; one that ECS does not show under its ARN is lost."""
+    if build.task_arn is None and (task := runner.find(build)):
+        return _observe_task(build, task, now, _SWEEP)
+    return observe(build, TaskLost(now, build.attempt), now, _SWEEP)
 
 
 def _give_back_leaked(suspects: set[str]) -> None:
     """Free the slots of builds that have ended; each is read, as the index of open builds may not show a new one."""
-    ended = [each for each in suspects if (build := builds.get(each)) is None or build.status.final]
+    ended = [each for each in suspects if (build := builds.get(each)) is None or build.open is None]
     if ended:
         slots.release(*ended)
+        count("Repair", kind="leaked slot")
         logger.warning("slots given back", builds=sorted(ended))
+
+
+def _stop_orphans(known: set[str], now: datetime) -> None:
+    """Stop tasks of ours that no open build has, seen by two sweeps and old enough for their build to know them."""
+    strangers = runner.describe(sorted(runner.living() - known))
+    orphans = {
+        task.arn
+        for _, task in strangers
+        if task and now - (task.created_at or now) > _UNKNOWN_YET and not _wanted(task)
+    }
+    before = slots.sightings()
+    for arn in orphans & before:
+        runner.stop(arn, "Tidegate: no open build has this task")
+        count("Repair", kind="orphan task")
+        logger.warning("orphan task stopped", task=arn)
+    if orphans != before:
+        slots.sight(orphans)
+
+
+def _wanted(task: Task) -> bool:
+    """Whether the task is its build's present one, read from the table itself."""
+    build = builds.get(task.build_id)
+    return build is not None and not build.status.final and task.attempt == build.attempt
 
 
 def find_build(build_id: str) -> Build:

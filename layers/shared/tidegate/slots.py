@@ -4,12 +4,15 @@ It stands in the build table under the key `slots`, which is no build's id. Taki
 repeated event or a retried function cannot leak a slot.
 """
 
+from typing import Any
+
 from botocore.exceptions import ClientError
 
 from tidegate import aws
 from tidegate.settings import settings
 
 _KEY = {"id": {"S": "slots"}}
+_SIGHTINGS: dict[str, Any] = {"id": {"S": "sightings"}}
 
 
 def acquire(build_id: str) -> bool:
@@ -48,3 +51,16 @@ def holders() -> set[str]:
     answer = aws.dynamodb().get_item(TableName=settings().builds_table, Key=_KEY, ConsistentRead=True)
     found: set[str] = aws.from_item(answer.get("Item", {})).get("holders", set())
     return found
+
+
+def sightings() -> set[str]:
+    """The ARNs of the tasks without an open build that the last sweep saw."""
+    answer = aws.dynamodb().get_item(TableName=settings().builds_table, Key=_SIGHTINGS)
+    found: set[str] = aws.from_item(answer.get("Item", {})).get("tasks", set())
+    return found
+
+
+def sight(task_arns: set[str]) -> None:
+    """Remember the tasks without an open build for the next sweep."""
+    item = _SIGHTINGS | ({"tasks": {"SS": sorted(task_arns)}} if task_arns else {})
+    aws.dynamodb().put_item(TableName=settings().builds_table, Item=item)
