@@ -13,7 +13,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  # said before the imports, which 
 from local.chaos import CALM
 from local.checks import CannotLoad, CannotStart, check
 from local.client import Client, Refused, Source
-from local.options import ROOT, Options, from_command_line
+from local.options import NO_AWS_FILES, ROOT, Options, from_command_line
 from local.repository import source_of
 from local.state import state_folder
 
@@ -44,6 +44,7 @@ def main() -> int:
 
 
 def _run(options: Options, state: Path, source: Source | None, started: float) -> int:
+    _forget_aws()
     # Imported here because it takes a second, and what is wrong should be said before.
     from local.running import running
 
@@ -88,6 +89,13 @@ def _build(client: Client, source: Source, started: float) -> bool:
     say(f"\nThe build {build['status']}: {failure.get('code', '')}. {failure.get('message', '')}")
     say(f"What to do: {failure['fix']}\n" if failure.get("fix") else "")
     return False
+
+
+def _forget_aws() -> None:
+    """Keep the user's own AWS settings from this process: boto fails on a profile that is not there, for one."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "MOTO_"))]:
+        del os.environ[name]
+    os.environ |= NO_AWS_FILES
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from local.chaos import Chaos, parse
 
 ROOT = Path(__file__).resolve().parent.parent
+NO_AWS_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 DESCRIPTION = """Run all of Tidegate on this machine, build a repository and show its site.
 

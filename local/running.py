@@ -20,7 +20,7 @@ from local.gateway import Gateway, api_check, sites_check
 from local.journal import Journal
 from local.lambdas import Lambdas
 from local.logs import Logs
-from local.options import ROOT, Options
+from local.options import NO_AWS_FILES, ROOT, Options
 from local.stack import ACCOUNT, create
 from local.template import translated
 from local.timers import Timers
@@ -49,7 +49,8 @@ def running(options: Options, state: Path, cache: Path, tell: Tell) -> Iterator[
         stack = create(template, options.parameters, REGION, ROOT)
         functions = state / "functions"
         functions.mkdir(exist_ok=True)
-        shared = {**CREDENTIALS, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": endpoint.url}
+        region = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
+        shared = {**CREDENTIALS, **NO_AWS_FILES, **region, "AWS_ENDPOINT_URL": endpoint.url}
         lambdas = Lambdas(stack.functions, shared, functions, timers, send_to_queue, tell)
         ends.callback(lambdas.close)
         errors: list[str] = []
