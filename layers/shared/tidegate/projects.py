@@ -52,12 +52,33 @@ def publish(slug: str, build_id: str, now: datetime) -> bool:
             TableName=settings().projects_table,
             Key={"slug": {"S": slug}},
             UpdateExpression="SET liveBuild = :build, liveAt = :now",
-            ConditionExpression="attribute_exists(slug) AND (attribute_not_exists(liveBuild) OR liveBuild < :build)",
+            ConditionExpression=(
+                "attribute_exists(slug) AND NOT contains(refused, :build)"
+                " AND (attribute_not_exists(liveBuild) OR liveBuild < :build)"
+            ),
             ExpressionAttributeValues={":build": {"S": build_id}, ":now": {"S": msgspec.to_builtins(now)}},
         )
     except ClientError as error:
         if aws.failed_with(error, "ConditionalCheckFailedException"):
             return False
+        raise
+    return True
+
+
+def refuse(slug: str, build_id: str) -> bool:
+    """Make sure that a build never goes live; `False` if it is live."""
+    try:
+        aws.dynamodb().update_item(
+            TableName=settings().projects_table,
+            Key={"slug": {"S": slug}},
+            UpdateExpression="ADD refused :builds",
+            ConditionExpression="attribute_exists(slug) AND (attribute_not_exists(liveBuild) OR liveBuild <> :build)",
+            ExpressionAttributeValues={":builds": {"SS": [build_id]}, ":build": {"S": build_id}},
+        )
+    except ClientError as error:
+        if aws.failed_with(error, "ConditionalCheckFailedException"):
+            project = get(slug)
+            return project is None or project.live_build != build_id
         raise
     return True
 

@@ -289,7 +289,9 @@ def reconcile(now: datetime) -> None:
 def _reconcile(build: Build, task: Task | None, now: datetime, *, has_slot: bool) -> None:
     untouched = now - (build.updated_at or build.created_at)
     if build.status is Status.PUBLISHING:
-        if untouched > _IN_FLIGHT:
+        if now >= build.deadline:
+            build = _give_up_publishing(build, now)
+        elif untouched > _IN_FLIGHT:
             build = publish(build, now, _SWEEP)
     elif task is not None:
         build = _observe_task(build, task, now, _SWEEP)
@@ -300,6 +302,15 @@ def _reconcile(build: Build, task: Task | None, now: datetime, *, has_slot: bool
         build = start(build, now, _SWEEP)
     if now >= build.deadline and not build.status.final:
         observe(build, Overdue(now), now, _SWEEP)
+
+
+def _give_up_publishing(build: Build, now: datetime) -> Build:
+    """End a build whose site could not be published in time; one that did go live, though nobody heard of it, is ready.
+
+    A function that hangs in `publish` must not make a failed build live later, so the project is told first.
+    """
+    refused = projects.refuse(build.project_slug, build.id)
+    return observe(build, Overdue(now) if refused else Published(now), now, _SWEEP)
 
 
 def _look_for_task(build: Build, now: datetime) -> Build:
