@@ -18,10 +18,10 @@ def require_tools(manager: PackageManager, environment: Mapping[str, str]) -> No
     """Check that what the package manager needs is there. Raises StepFailed."""
     for program in ("node", "npm"):
         if not find_program(program, environment):
+            tool = "Node.js" if program == "node" else program
             raise failed(
                 Code.TOOL_MISSING,
-                f"This repository has a package.json, and {'Node.js' if program == 'node' else program} is not installed "
-                "where the builder runs.",
+                f"This repository has a package.json, and {tool} is not installed where the builder runs.",
                 "Install Node.js 20 or later with npm there, then build again.",
             )
     if manager.name == "bun" and not find_program("bun", environment):

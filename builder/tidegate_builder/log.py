@@ -109,7 +109,7 @@ class CommandOutput:
         self._log.lines(text)
 
     def _terminal_line(self, line: bytes) -> bytes:
-        """Return the line as a terminal would show it in the end: a progress bar's last state, no longer than allowed."""
+        """Return the line as a terminal would show it in the end, with a progress bar's last state; cut if too long."""
         too_long = len(line) >= self._capacity
         line = self._log.mask.apply(line.rstrip(b"\r").rpartition(b"\r")[2])
         if too_long:  # its end may hold the first half of a secret

@@ -10,8 +10,8 @@ MASK = b"***"
 MINIMUM_LENGTH = 6  # a shorter value would mask half of the log
 # Settings rather than secrets: masked, they would make the log unreadable and hide nothing.
 TRIVIAL = frozenset(
-    "true false null none undefined enabled disabled default production development staging preview testing "
-    "localhost verbose warning silent".split()
+    {"undefined", "enabled", "disabled", "default", "production", "development", "staging", "preview", "testing"}
+    | {"localhost", "verbose", "warning", "silent"}
 )
 # Also a name without a password: tokens are often put there.
 URL_CREDENTIALS = re.compile(rb"://[^\s/?#\"'<>]*@")

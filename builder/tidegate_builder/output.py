@@ -85,7 +85,7 @@ def _source_directory(project: Project) -> Path:
     raise failed(
         Code.OUTPUT_MISSING,
         "There is nothing to build and no index.html to publish.",
-        "Add an index.html or a package.json with a build script, or set rootDirectory, buildCommand or outputDirectory.",
+        "Add an index.html or a build script in package.json, or set rootDirectory, buildCommand or outputDirectory.",
     )
 
 
@@ -180,7 +180,7 @@ def _reason_to_leave_out(entry: "os.DirEntry[str]", checkout: Path, source: bool
         return ""
     if name == ".env" or name.startswith(".env."):
         return "it may hold secrets"
-    if not _printable(name) == name:
+    if _printable(name) != name:
         return "its name is not UTF-8"
     if entry.is_symlink():
         target = Path(entry.path).resolve()

@@ -25,7 +25,7 @@ from tidegate_builder.processes import end_all, protect
 from tidegate_builder.project import Command, build_command, find_project, install_command, needs_detection
 from tidegate_builder.result import Progress
 from tidegate_builder.upload import upload_result, upload_site
-from tidegate_builder.web import TryAgainLater, get, with_retries
+from tidegate_builder.web import Response, TryAgainLater, get, with_retries
 
 JOB_SECONDS = 60
 RESULT_SECONDS = 15
@@ -80,7 +80,7 @@ def _attempt(job: Job, environ: Mapping[str, str], started: float, log: Log, pro
         return Failure(
             Code.BUILD_TIMED_OUT,
             f"The build did not end within its {job.timeout_seconds:g} s; time ran out in the {progress.step} step.",
-            "Check that no command waits for input or goes on for ever, make the build faster, or raise the time limit.",
+            "Check that no command waits or goes on for ever; make the build faster, or raise the time limit.",
         )
     except Exception as error:  # noqa: BLE001 - whatever it is, it must end as the contract says
         return Failure(
@@ -97,15 +97,19 @@ def _fetch_job(environ: Mapping[str, str]) -> Job:
     url = environ.get("JOB_URL", "")
     try:
         response = with_retries(lambda: get(url), time.monotonic() + JOB_SECONDS)
-        if response.status != 200:
-            raise JobUnreadable(f"the answer was HTTP {response.status}")
-        return read_job(response.body, environ.get("BUILD_ID"))
+        return read_job(_expect_ok(response), environ.get("BUILD_ID"))
     except (TryAgainLater, JobUnreadable, ValueError) as error:
         raise failed(
             Code.JOB_UNAVAILABLE,
-            f"The build's job could not be fetched: {error or 'JOB_URL is not set'}",
+            f"The build's job could not be fetched: {error}",
             "Nothing is wrong with the project: build again.",
         ) from error
+
+
+def _expect_ok(response: Response) -> bytes:
+    if response.status != 200:
+        raise JobUnreadable(f"the answer was HTTP {response.status}")
+    return response.body
 
 
 def _masked(failure: Failure, mask: Mask) -> Failure:
@@ -217,4 +221,4 @@ def _size(count: int) -> str:
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.1f} {unit}" if count < 10 * size else f"{count / size:.0f} {unit}"
-    return f"{count} bytes"
+    return f"{count} byte{'' if count == 1 else 's'}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
+HAS_PROC = Path("/proc/self/stat").exists()
 POLL_SECONDS = 0.02
 KILL_SECONDS = 3.0
 
@@ -71,7 +72,7 @@ def _wait_until_gone(group: int | None, spare: Collection[int], seconds: float, 
 
 
 def _group_lives(group: int) -> bool:
-    if sys.platform == "linux":
+    if HAS_PROC:
         return False  # its processes are among the descendants; the group itself lives on in zombies
     try:
         os.killpg(group, 0)

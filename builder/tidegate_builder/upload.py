@@ -166,5 +166,5 @@ def _failed(error: Exception) -> Exception:
     return failed(
         Code.UPLOAD_FAILED,
         f"The site could not be uploaded: {error}",
-        "Nothing is wrong with the project: build again.",
+        "It is not the project's fault: build again.",
     )
