@@ -240,6 +240,11 @@ def test_same_functions_start_builds_and_open_sessions() -> None:
     assert [target(role) for role in trust["Principal"]["AWS"]] == roles
 
 
+def test_builds_cannot_be_deleted() -> None:
+    statement = statement_of("dynamodb:DeleteItem")
+    assert statement["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "key:*"}}
+
+
 def test_forwarder_may_only_write_logs() -> None:
     allowed = [each for name, each in statements() if name == "LogForwarderFunctionRole"]
     assert {each["Action"]: target(each["Resource"]) for each in allowed} == {
@@ -323,7 +328,8 @@ def test_tables_are_encrypted_backed_up_and_on_demand() -> None:
         assert table["BillingMode"] == "PAY_PER_REQUEST"
         assert table["SSESpecification"] == {"SSEEnabled": True}
         assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    assert tables["LogsTable"]["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
+    for name in ("BuildsTable", "LogsTable"):
+        assert tables[name]["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
 
 
 @pytest.mark.parametrize("name", ["BuildsTable", "ProjectsTable", "ArtifactsBucket"])
