@@ -27,6 +27,8 @@ _FOLDS: dict[int, str | None] = {
     **dict.fromkeys(map(ord, "'\"`\\\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2032\u2033\u00ab\u00bb")),
     **dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad")),
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014"), "-"),
+    **dict.fromkeys(map(ord, "([|"), ": "),
+    **dict.fromkeys(map(ord, ")]"), " "),
 }
 _CONTROLS = dict.fromkeys(set(range(32)) - {9, 10})
 

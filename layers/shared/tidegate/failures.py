@@ -19,8 +19,8 @@ class Meaning(NamedTuple):
 
 
 _ROUTE = (
-    "Give the tasks a way out: AssignPublicIp with public SubnetIds, a NAT gateway, or VPC endpoints for "
-    "ecr.api, ecr.dkr, s3, logs and secretsmanager, and let the security groups allow HTTPS outwards."
+    "Set SubnetIds to subnets of VpcId with a route to the internet, or leave VpcId and SubnetIds "
+    "empty so that the stack makes its own network; security groups and network ACLs must let HTTPS out."
 )
 _AGAIN = "Nothing to do: the build is tried again; if it keeps happening, look at the AWS Health Dashboard."
 _DEPLOY = "Deploy the stack again, so that what it points at exists and fits together."
@@ -95,7 +95,7 @@ _MEANINGS = (
             "Remove the health check or target group, or correct its command, port and grace period."),
     # The builder's image.
     Meaning("IMAGE_NOT_FOUND", _CONFIG, _NO, "The builder's image does not exist or is private.",
-            "Push the image and set BuilderImage to it, best by digest, and keep it from ECR's lifecycle rules."),
+            "Push the image to the stack's repository and set BuilderImage to it; no lifecycle rule may remove it."),
     Meaning("IMAGE_ACCESS_DENIED", _CONFIG, _NO, "The task may not pull the builder's image.",
             "Attach AmazonECSTaskExecutionRolePolicy to the execution role, and check the repository's policy."),
     Meaning("IMAGE_REGISTRY_UNREACHABLE", _CONFIG, _NEW, "The task has no network path to the image registry.", _ROUTE),
@@ -104,11 +104,11 @@ _MEANINGS = (
     Meaning("IMAGE_RATE_LIMITED", _PLATFORM, _NEW, "The image registry allows no more pulls for now.",
             "Keep the builder's image in ECR, or use a pull-through cache."),
     Meaning("IMAGE_TOO_LARGE", _CONFIG, _NO, "The builder's image does not fit on the task's disk.",
-            "Make the image smaller, or raise EphemeralStorage of the task definition (21 to 200 GiB)."),
+            "Make the image smaller, or raise BuildStorage (21 to 200 GiB)."),
     Meaning("IMAGE_WRONG_PLATFORM", _CONFIG, _NO, "The builder's image is made for another CPU or system.",
-            "Build the image for the task definition's RuntimePlatform, or for several."),
+            "Build the image for BuilderArchitecture, or set BuilderArchitecture to what the image is made for."),
     Meaning("IMAGE_INVALID", _CONFIG, _NO, "The builder's image is no container image, or its name is malformed.",
-            "Set BuilderImage to a valid reference of a container image."),
+            "Set BuilderImage to the tag (`:1.2`) or digest (`@sha256:...`) of a container image."),
     Meaning("IMAGE_PULL_CANCELED", _CONFIG, _NO, "The pull of the builder's image was broken off.",
             "Look for StopTask in CloudTrail; without one, check the route from SubnetIds to the registry."),
     Meaning("IMAGE_PULL_FAILED", _CONFIG, _NEW, "The builder's image could not be pulled.",
@@ -174,7 +174,7 @@ _MEANINGS = (
     Meaning("SETTINGS_TOO_LARGE", _USER, _NO, "The build's settings are larger than ECS accepts.",
             "Shorten the git URL and the settings of the project."),
     Meaning("NETWORK_CONFIG_INVALID", _CONFIG, _NO, "The subnets or security groups of the stack cannot be used.",
-            "Set SubnetIds and SecurityGroupIds to ones that exist in one VPC of this region."),
+            "Set VpcId and SubnetIds to ones that exist and belong together, and deploy the stack again."),
     Meaning("TASK_DEFINITION_INVALID", _CONFIG, _NO, "The task definition does not fit this request.", _DEPLOY),
     Meaning("TASK_DEFINITION_MISSING", _CONFIG, _NO, "The task definition does not exist or is inactive.", _DEPLOY),
     Meaning("CLUSTER_NOT_FOUND", _CONFIG, _NO, "The cluster does not exist in this region.", _DEPLOY),

@@ -6,8 +6,8 @@ from typing import NamedTuple
 class Rule(NamedTuple):
     """A text with any of the patterns means the code; all parts of a pattern between "…" must be there.
 
-    Patterns are lower case without quotation marks. A text starts with ": " and ends with a space, so that
-    ": agent " is a word that stands alone or after a prefix.
+    Patterns are lower case without quotation marks. A text starts with ": " and ends with a space, and "(", "[" and
+    "|" are ": " too, so that ": agent " is a word that stands alone or after a prefix.
     """
 
     code: str
@@ -57,7 +57,7 @@ MEMORY_RULES = (Rule("OUT_OF_MEMORY", ("outofmemoryerr", "killed due to memory u
 STOP_RULES = (
     Rule("SPOT_INTERRUPTED", ("spot task was interrupted", "spotinterruption", "spot interruption")),
     Rule("HOST_DEREGISTERED", ("instance deregistration forced",)),
-    Rule("HOST_LOST", ("host ec2 (",)),
+    Rule("HOST_LOST", ("host ec2 : instance",)),
     Rule("HOST_MAINTENANCE", ("performing maintenance", "task retirement", "underlying infrastructure hosting")),
     Rule("HEALTH_CHECK_FAILED", ("failed elb health check", "failed container health check",
                                  "task failed … health check")),
@@ -99,7 +99,6 @@ START_RULES = (
         "cannotpull … does not exist",
         "cannotpull … manifest unknown",
         "cannotpull … name unknown",
-        "cannotpullimagemanifest",
     )),
     Rule("IMAGE_REGISTRY_ERROR", (
         "cannotpull … unexpected eof",
@@ -120,6 +119,7 @@ START_RULES = (
         "cannotpull … requested access to the resource is denied",
         "cannotpullcontainerauth",
         "cannotpullecrcontainer",
+        "cannotpullimagemanifest",
     )),
     Rule("IMAGE_REGISTRY_ERROR", (
         "cannotpull … unexpected status",
@@ -199,7 +199,7 @@ START_RULES = (
 
 # What RunTask itself answers; tried before START_RULES.
 RUN_TASK_RULES = (
-    Rule("THROTTLED", (": throttling", "throttlingexception", "(throttling)", "throttledexception", "requestthrottled",
+    Rule("THROTTLED", (": throttling", "throttlingexception", "throttledexception", "requestthrottled",
                        "rate exceeded", "toomanyrequestsexception", "requestlimitexceeded", ": slowdown")),
     Rule("QUOTA_REACHED", ("reached the limit on the number of", "limitexceeded")),
     Rule("PASS_ROLE_DENIED", ("perform: iam:passrole",)),
@@ -222,16 +222,16 @@ RUN_TASK_RULES = (
     Rule("TASK_DEFINITION_INVALID", ("not support launch_type", "not support launch type",
                                      "is not a container in the taskdefinition", "override for container named")),
     Rule("TASK_NOT_VISIBLE", (": missing ", ": missing:")),
+    Rule("REQUEST_REFUSED", ("paramvalidation",)),
     Rule("START_UNCERTAIN", ("serverexception", "internalfailure", "internalservererror", "internal server error",
                              "internalerror", "internal error", "serviceunavailable", "service unavailable",
-                             "5xx", ": 500 ", ": 500:", ": 502 ", ": 502:", ": 503 ", ": 503:", ": 504 ", ": 504:",
-                             "(500)", "(502)", "(503)", "(504)")),
+                             ": 5xx ", ": 500 ", ": 500:", ": 502 ", ": 502:", ": 503 ", ": 503:", ": 504 ", ": 504:")),
 )  # fmt: skip
 
 # What a failed RunTask may still say where no other table knows more.
 REST_RULES = (
-    Rule("REQUEST_REFUSED", ("invalidparameter", "clientexception", "paramvalidation", "validationexception",
-                             "resourcenotfound", "invalidrequest")),
+    Rule("REQUEST_REFUSED", ("invalidparameter", "clientexception", "validationexception", "resourcenotfound",
+                             "invalidrequest")),
     Rule("START_UNCERTAIN", ("timeout", "timed out", "time-out", "bad gateway", "endpointconnection",
                              "could not connect", "connectionclosed", "connection was closed", "connectionerror",
                              "connection reset", "connection aborted", "connection refused", "httpclienterror",
