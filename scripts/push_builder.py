@@ -52,13 +52,14 @@ def read_login(ecr: "ECRClient") -> tuple[str, str]:
 
 def build_and_push(repository: str, platform: str) -> str:
     """Build for the platform and push as `latest`; returns `@<digest>` of what was pushed."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as metadata:
+    with tempfile.TemporaryDirectory() as folder:
+        metadata = Path(folder) / "metadata.json"
         # Without provenance the push is one image, whose digest stays the same while the image does.
         docker(
             *("buildx", "build", "--push", "--provenance=false", "--platform", platform),
-            *("--tag", f"{repository}:latest", "--metadata-file", metadata.name, str(CONTEXT)),
+            *("--tag", f"{repository}:latest", "--metadata-file", str(metadata), str(CONTEXT)),
         )
-        digest: str = json.load(metadata)["containerimage.digest"]
+        digest: str = json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"]
     return f"@{digest}"
 
 
