@@ -73,7 +73,7 @@ build: $(INSTALLED) ## Build what is deployed, compiled ahead for the Lambda run
 	@# Lambda cannot write .pyc files, so without these each cold start compiles everything again. The times of files
 	@# change on the way, so nothing is checked against them.
 	$(COMPILE) -s .aws-sam/build/SharedLayer -p /opt .aws-sam/build/SharedLayer
-	for function in .aws-sam/build/*Function; do $(COMPILE) -s $$function -p /var/task $$function; done
+	for function in .aws-sam/build/*Function; do $(COMPILE) -s $$function -p /var/task $$function || exit 1; done
 
 COMPILE := python3.13 -m compileall -q --invalidation-mode unchecked-hash
 
