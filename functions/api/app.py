@@ -1,7 +1,7 @@
 """HTTP API -> use case -> HTTP."""
 
 import base64
-import binascii
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -9,12 +9,16 @@ from typing import Any, TypeVar
 import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from ulid import ULID
+
 from tidegate import inputs, service
 from tidegate.aws import FAULTS
 from tidegate.exceptions import (
     BodyTooLarge,
     FieldError,
     InvalidRequest,
+    MalformedBody,
+    MethodNotAllowed,
     NotFound,
     NotStarted,
     Problem,
@@ -24,7 +28,6 @@ from tidegate.exceptions import (
 from tidegate.model import Build, Project
 from tidegate.observability import logger
 from tidegate.status import Status
-from ulid import ULID
 
 app = APIGatewayHttpResolver()
 
@@ -35,7 +38,7 @@ T = TypeVar("T")
 def create_project() -> Response[bytes]:
     """Accept a repository and start its build; the first clients' contract."""
     new = inputs.parse_new_project(inputs.parse_json_object(_body()), service.build_defaults())
-    now = datetime.now(UTC)
+    now = _now()
     build = service.create_build(new, str(ULID.from_datetime(now)), now)
     if build.failure:
         raise NotStarted(build.failure.code, f"{build.failure.message} {build.failure.fix}", build.id)
@@ -60,21 +63,21 @@ def list_builds(slug: str) -> Response[bytes]:
     limit = _checked("limit", lambda value: inputs.limit(value, 20, 100), _query("limit"))
     before = _checked("cursor", lambda value: _read_cursor(value, inputs.build_id), _query("cursor"))
     status = _checked("status", _read_status, _query("status"))
-    page = service.list_builds(slug, status, before, limit)
+    page = service.list_builds(_named("project", inputs.slug, slug), status, before, limit)
     return _json({"items": [_build_view(build) for build in page.builds], "cursor": _cursor(page.before_id)})
 
 
 @app.get("/v1/builds/<build_id>")
 def get_build(build_id: str) -> Response[bytes]:
     """One build, as it is now."""
-    return _json(_build_view(service.find_build(_known_form(build_id))))
+    return _json(_build_view(service.find_build(_named("build", inputs.build_id, build_id))))
 
 
 @app.get("/v1/builds/<build_id>/logs")
 def read_log(build_id: str) -> Response[bytes]:
     """The next lines of a build's log, in order."""
     limit = _checked("limit", lambda value: inputs.limit(value, 500, 5000), _query("limit"))
-    log = service.read_log(_known_form(build_id), _query("cursor"), limit)
+    log = service.read_log(_named("build", inputs.build_id, build_id), _query("cursor"), limit)
     return _json({"lines": log.page.lines, "cursor": log.page.cursor, "end": log.end})
 
 
@@ -86,7 +89,9 @@ def healthz() -> Response[bytes]:
 
 @app.exception_handler(Problem)  # type: ignore[untyped-decorator]
 def problem(error: Problem) -> Response[bytes]:
-    """Tell a broken rule."""
+    """Tell a broken rule; one that is not the client's fault is in the log, too."""
+    if error.status >= 500:
+        logger.warning("request not served", code=error.code, detail=error.detail)
     return _problem(error)
 
 
@@ -106,14 +111,33 @@ def unexpected(error: Exception) -> Response[bytes]:
 
 @app.not_found
 def not_found(error: Exception) -> Response[bytes]:
-    """Answer an address that is none of ours."""
-    return _problem(NotFound(f"There is no {app.current_event.http_method} {app.current_event.path}"))
+    """Answer an address that is none of ours, or that knows other methods."""
+    event = app.current_event
+    allow = _allowed(event.path)
+    if not allow:
+        return _problem(NotFound("There is nothing at this address"))
+    if event.http_method == "OPTIONS":
+        return Response(204, body="", headers={"Allow": allow})
+    return _problem(MethodNotAllowed(allow))
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer one request of API Gateway's HTTP API (payload 2.0)."""
-    return app.resolve(event, context)
+    """Answer one request of API Gateway's HTTP API (payload 2.0); HEAD is GET without the body."""
+    request = event["requestContext"]
+    if request["http"]["method"] != "HEAD":
+        return app.resolve(event, context)
+    get = {**event, "requestContext": {**request, "http": {**request["http"], "method": "GET"}}}
+    return app.resolve(get, context) | {"body": ""}
+
+
+def _allowed(path: str) -> str:
+    """The methods that a path answers to; empty if there is no such path."""
+    routes = app._static_routes + app._dynamic_routes  # noqa: SLF001  the resolver shows them nowhere else
+    methods = {route.method for route in routes if route.rule.match(path)}
+    if not methods:
+        return ""
+    return ", ".join(sorted(methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())))
 
 
 def _problem(error: Problem) -> Response[bytes]:
@@ -133,7 +157,10 @@ def _problem(error: Problem) -> Response[bytes]:
         body["buildId"] = error.build_id
     if event.path == "/project":
         body |= {"error": error.title, "details": error.errors or error.detail}
-    return _json(body, error.status, "application/problem+json")
+    response = _json(body, error.status, "application/problem+json")
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = error.allow
+    return response
 
 
 def _json(value: Any, status: int = 200, content_type: str = "application/json") -> Response[bytes]:
@@ -141,18 +168,29 @@ def _json(value: Any, status: int = 200, content_type: str = "application/json")
     return Response(status, content_type, body, headers={"Cache-Control": "no-store"})  # type: ignore[arg-type]
 
 
+def _now() -> datetime:
+    """The time in whole milliseconds, which is what clients see and what build ids hold."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
 def _body() -> bytes:
     """The request's body, after a look at what it says it is."""
     event = app.current_event
-    headers = {name.lower(): value for name, value in event.headers.items()}
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+    headers = {name.lower(): value.lower() for name, value in event.headers.items()}
+    kind, _, parameters = headers.get("content-type", "").partition(";")
+    charset = re.search(r"charset\s*=\s*\"?([^\s;\"]*)", parameters)
+    if kind.strip() != "application/json" or (charset and charset[1] not in ("utf-8", "utf8", "us-ascii")):
         raise UnsupportedMediaType
-    if headers.get("content-encoding", "identity") != "identity":
+    if headers.get("content-encoding", "").strip() not in ("", "identity"):
         raise UnsupportedMediaType("The body must be sent without Content-Encoding")
     text = event.body or ""
     if len(text) > inputs.MAX_BODY_BYTES * 4 // 3 + 4:
         raise BodyTooLarge(f"The body must not be larger than {inputs.MAX_BODY_BYTES} bytes")
-    body = base64.b64decode(text) if event.is_base64_encoded else text.encode()
+    try:
+        body = base64.b64decode(text, validate=True) if event.is_base64_encoded else text.encode()
+    except ValueError as error:
+        raise MalformedBody("The body is not readable as text") from error
     if len(body) > inputs.MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body must not be larger than {inputs.MAX_BODY_BYTES} bytes")
     return body
@@ -170,12 +208,12 @@ def _checked(field: str, rule: Callable[[str | None], T], value: str | None) -> 
         raise InvalidRequest(errors=(FieldError(field, str(error)),)) from error
 
 
-def _known_form(build_id: str) -> str:
-    """A build id that could be one; anything else cannot be found."""
+def _named(what: str, rule: Callable[[str], str], value: str) -> str:
+    """A name in a path, in the form such names have; anything else cannot be found."""
     try:
-        return inputs.build_id(build_id)
+        return rule(value)
     except ValueError as error:
-        raise NotFound(f"There is no build {build_id[:50]}") from error
+        raise NotFound(f"There is no such {what}") from error
 
 
 def _cursor(last: str | None) -> str | None:
@@ -187,7 +225,7 @@ def _read_cursor(value: str | None, rule: Callable[[str], str]) -> str | None:
         return None
     try:
         return rule(base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True).decode("ascii"))
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise ValueError("must be a cursor that an earlier page gave") from error
 
 
@@ -199,6 +237,10 @@ def _read_status(value: str | None) -> Status | None:
     return Status(value)
 
 
+def _time(value: datetime | None) -> str | None:
+    return value.isoformat(timespec="milliseconds").replace("+00:00", "Z") if value else None
+
+
 def _project_view(project: Project) -> dict[str, Any]:
     return {
         "slug": project.slug,
@@ -206,9 +248,9 @@ def _project_view(project: Project) -> dict[str, Any]:
         "gitURL": project.git_url,
         "ref": project.ref,
         "settings": project.settings,
-        "createdAt": project.created_at,
+        "createdAt": _time(project.created_at),
         "liveBuild": project.live_build,
-        "liveAt": project.live_at,
+        "liveAt": _time(project.live_at),
     }
 
 
@@ -228,12 +270,12 @@ def _build_view(build: Build) -> dict[str, Any]:
         "files": build.files,
         "bytes": build.bytes,
         "attempt": build.attempt,
-        "createdAt": build.created_at,
-        "startingAt": build.starting_at,
-        "buildingAt": build.building_at,
-        "publishingAt": build.publishing_at,
-        "finishedAt": build.finished_at,
-        "deadline": None if build.status.final else build.deadline,
+        "createdAt": _time(build.created_at),
+        "startingAt": _time(build.starting_at),
+        "buildingAt": _time(build.building_at),
+        "publishingAt": _time(build.publishing_at),
+        "finishedAt": _time(build.finished_at),
+        "deadline": None if build.status.final else _time(build.deadline),
         "taskArn": build.task_arn,
         "exitCode": build.exit_code,
         "stopCode": build.stop_code,

@@ -20,9 +20,10 @@ class Problem(Exception):
     title: ClassVar[str] = "Something went wrong on our side"
 
     def __init__(self, detail: str = "", errors: tuple[FieldError, ...] = ()) -> None:
-        super().__init__(detail or self.title)
-        self.detail = detail or self.title
+        told = "; ".join(f"{error.field} {error.message}" for error in errors[:3])
+        self.detail = detail or told or self.title
         self.errors = errors
+        super().__init__(self.detail)
 
 
 class InvalidRequest(Problem):
@@ -56,9 +57,13 @@ class NotFound(Problem):
 
 
 class MethodNotAllowed(Problem):
-    """The path is there, for another method."""
+    """The path is there, for the methods in `allow`."""
 
     status, code, title = 405, "METHOD_NOT_ALLOWED", "Method not allowed"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"This address answers to {allow}")
+        self.allow = allow
 
 
 class SlugTaken(Problem):

@@ -1,11 +1,12 @@
 """What clients send, checked: every wrong field is named, and nothing unchecked goes further."""
 
-import ipaddress
+import json
 import posixpath
 import re
-import socket
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -14,6 +15,7 @@ from tidegate.model import BuildSettings, Source
 
 MAX_BODY_BYTES = 128 * 1024
 MAX_URL = 2048
+MAX_HOST = 253
 MAX_REF = 255
 MAX_DIRECTORY = 512
 MAX_COMMAND = 1000
@@ -21,6 +23,7 @@ MAX_ENV_COUNT = 100
 MAX_ENV_NAME = 128
 MAX_ENV_VALUE = 8 * 1024
 MAX_ENV_TOTAL = 64 * 1024
+MAX_ERRORS = 50  # told at once; a body can hold many thousand wrong names
 
 # docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
 FARGATE_SIZES: dict[int, range | tuple[int, ...]] = {
@@ -33,17 +36,22 @@ FARGATE_SIZES: dict[int, range | tuple[int, ...]] = {
     16384: range(32768, 122880 + 1, 8192),
 }
 
-_URL = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9.-]*)(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)"
-)
-_URL_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
-_FILE_PATH = re.compile(r"[^\x00-\x1f\x7f?#\\]+")
+_SSH = re.compile(r"(ssh|git\+ssh|ssh\+git)://|[^/:]*[@.][^/:]*:", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?")
+_URL_PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
+_FILE_PATH = re.compile(r"/[^\x00-\x1f\x7f?#\\]+")
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
-_PRIVATE_SUFFIXES = ("localhost", "local", "internal", "intranet", "lan", "home.arpa", "corp", "home")
+_ENDS_IN_NUMBER = re.compile(r"(^|\.)(0x[0-9a-f]*|[0-9]+)$")  # url.spec.whatwg.org/#ends-in-a-number-checker
+_PRIVATE_NAMES = re.compile(
+    r"[^.]*|.*\.(localhost|local|localdomain|internal|intranet|private|lan|corp|home|home\.arpa|test|invalid)"
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+# What Python's releases disagree about, and addresses that carry IPv4 ones.
+_NOT_PUBLIC = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")))
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_REF_REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|(^|/)\.|\.lock(/|$)|^[-/]|[/.]$|^@$")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_REF_REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|//|@\{|(^|/)\.|\.lock(/|$)|^[-+/]|[/.]$|^@$")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENV_RESERVED = ("GIT_REPOSITORY_URL", "PROJECT_ID", "BUILD_ID", "JOB_URL")
 _BUILD_ID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
@@ -68,14 +76,22 @@ class NewProject(msgspec.Struct, frozen=True):
 
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
-    """Decode a body that must be one JSON object, or raise MalformedBody."""
+    """Decode a body that must be one JSON object with each name given once, or raise MalformedBody."""
+    if not body.strip():
+        raise MalformedBody("The body is empty; send a JSON object")
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+        json.loads(body, object_pairs_hook=_refuse_doubles)  # msgspec takes the last of equal names
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise MalformedBody(f"The body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise MalformedBody("The body must be a JSON object")
     return value
+
+
+def _refuse_doubles(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("an object gives a name twice")
 
 
 def parse_new_project(body: Mapping[str, Any], defaults: BuildDefaults) -> NewProject:
@@ -94,12 +110,12 @@ def parse_new_project(body: Mapping[str, Any], defaults: BuildDefaults) -> NewPr
     }
     values, errors = _checked(body, rules, required=("gitURL",))
     cpu, memory = values.get("cpu"), values.get("memory")
-    if not errors and (cpu or memory):
+    if not {"cpu", "memory"} & {error.field for error in errors}:
         errors += _size_errors(cpu, memory, defaults)
     if errors:
-        raise InvalidRequest(errors=tuple(errors))
+        raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
     wanted = values.get("ref")
-    commit = wanted if wanted and _COMMIT.fullmatch(wanted) else None
+    commit = wanted.lower() if wanted and _COMMIT.fullmatch(wanted.lower()) else None
     variables = values.get("env") or {}
     return NewProject(
         source=Source(values["gitURL"], ref=None if commit else wanted, commit=commit),
@@ -129,6 +145,8 @@ def _checked(
         elif value is not None:
             try:
                 values[name] = rules[name](value)
+            except InvalidRequest as error:
+                errors += error.errors
             except ValueError as error:
                 errors.append(FieldError(name, str(error)))
     return values, errors
@@ -137,70 +155,62 @@ def _checked(
 def git_url(value: Any, protocols: tuple[str, ...], *, private_hosts: bool) -> str:
     """Check a repository's address: scheme, host, no credentials, nothing inside a private network.
 
-    The form is strict, so that no two URL parsers (this one, git's, curl's) can read different hosts in it.
+    The form is strict, so that no two URL parsers (this one, git's, curl's) can read different hosts in it. No message
+    repeats the value: it may hold a password.
     """
     text = _text(value, MAX_URL)
-    if re.match(r"[\w.-]+@[\w.-]+:", text):
-        raise ValueError("must be a URL such as https://host/owner/repository, not an SSH address")
     scheme, mark, rest = text.partition("://")
-    if not mark or scheme.lower() not in protocols:
+    scheme = scheme.lower()
+    if not mark or scheme not in protocols:
+        if _SSH.match(text):
+            raise ValueError("must be a URL such as https://host/owner/repository, not an SSH address")
         raise ValueError(f"must start with {' or '.join(f'{name}://' for name in protocols)}")
     authority, slash, path = rest.partition("/")
     if "@" in authority:
         raise ValueError("must not hold a user name or password")
-    found = _URL.fullmatch(f"{scheme}://{authority}".lower() + slash + path)
-    if found is None:
-        raise ValueError("must have a host in ASCII and a path")
-    host, port = found["host"], found["port"]
-    if found["scheme"] == "file":
-        if host or port or not private_hosts or not _FILE_PATH.fullmatch(found["path"]):
+    if scheme == "file":
+        if authority or not private_hosts or not _FILE_PATH.fullmatch(slash + path):
             raise ValueError("must name a directory of this machine: file:///path")
-        return found.string
-    if not _URL_PATH.fullmatch(found["path"]) or found["path"].strip("/") == "":
-        raise ValueError("must have the repository's path, without query or fragment")
-    if port and not 0 < int(port) < 65536:
+        return f"file:///{path}"
+    found = _AUTHORITY.fullmatch(authority.lower()) if text.isascii() else None
+    if found is None:
+        raise ValueError("must have a host and a path, both in ASCII")
+    _check_host(found[1], private_hosts=private_hosts)
+    if found[2] and (found[2].startswith("0") or int(found[2]) > 65535):
         raise ValueError("has a port that does not exist")
-    _check_host(host, private_hosts=private_hosts)
-    return found.string
+    _check_path(slash + path)
+    return f"{scheme}://{found[0]}/{path}"
+
+
+def _check_path(path: str) -> None:
+    decoded = unquote(path)
+    if not _URL_PATH.fullmatch(path) or not path.strip("/"):
+        raise ValueError("must have the repository's path, without query or fragment")
+    if _CONTROL.search(decoded) or "\\" in decoded or {".", ".."} & set(decoded.split("/")):
+        raise ValueError("must have a path without . and .., backslashes and control characters")
 
 
 def _check_host(host: str, *, private_hosts: bool) -> None:
-    address = _ip_address(host)
-    if address is None and not _HOST.fullmatch(host.removesuffix(".")):
+    """Check a host; an address has one spelling only, as parsers disagree about 127.1, 0177.1 and 0x7f000001."""
+    address: IPv4Address | IPv6Address | None = None
+    try:
+        if host.startswith("["):
+            address = IPv6Address(host[1:-1])
+        elif _ENDS_IN_NUMBER.search(host):
+            address = IPv4Address(host)
+    except ValueError as error:
+        raise ValueError("must have a host's name, or an address in its usual form") from error
+    if address is None and not (_HOST.fullmatch(host) and len(host) <= MAX_HOST):
         raise ValueError("must have a valid host")
-    if private_hosts:
-        return
-    name = host.removesuffix(".")
-    private_name = "." not in name or name.endswith(tuple(f".{suffix}" for suffix in _PRIVATE_SUFFIXES))
-    if not _is_public(address) if address else private_name:
+    public = _is_public(address) if address else not _PRIVATE_NAMES.fullmatch(host)
+    if not public and not private_hosts:
         raise ValueError("must not name a private, loopback or link-local host")
 
 
-def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address a resolver sees in `host`, also in its short, octal and hexadecimal forms (127.1, 0x7f000001)."""
-    if host.startswith("["):
-        try:
-            return ipaddress.IPv6Address(host[1:-1])
-        except ValueError as error:
-            raise ValueError("must have a valid host") from error
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(host.removesuffix(".")))
-    except (OSError, ValueError):
-        return None
-
-
-def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether the address, and any IPv4 address carried inside it, belongs to the public internet."""
-    if isinstance(address, ipaddress.IPv6Address):
-        nat64 = ipaddress.IPv6Network("64:ff9b::/96")
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in nat64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return _is_public(inner)
-        if address.teredo:
-            return False
-    return address.is_global and not address.is_multicast
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC)
 
 
 def slug(value: Any) -> str:
@@ -212,7 +222,7 @@ def slug(value: Any) -> str:
 
 
 def ref(value: Any) -> str:
-    """Check a branch, tag or full commit id, by the rules of git-check-ref-format."""
+    """Check a branch, tag or full commit id, by the rules of git-check-ref-format; + would start a refspec."""
     text = _text(value, MAX_REF)
     if _REF_REFUSED.search(text):
         raise ValueError("must be a branch, a tag or a full commit id")
@@ -224,38 +234,46 @@ def directory(value: Any) -> str | None:
     text = _text(value, MAX_DIRECTORY, empty=True)
     if _CONTROL.search(text) or "\\" in text:
         raise ValueError("must be written with / and without control characters")
-    parts = posixpath.normpath(text or ".").split("/")
-    if text.startswith(("/", "-", "~")) or ".." in parts or ".git" in (part.lower() for part in parts):
+    path = posixpath.normpath(text or ".")
+    parts = path.lower().split("/")
+    if path.startswith(("/", "-", "~")) or ".." in parts or ".git" in parts:
         raise ValueError("must be a relative path that stays inside the repository")
-    return None if parts == ["."] else "/".join(parts)
+    return None if path == "." else path
 
 
 def command(value: Any) -> str:
     """Check a shell command of the user's: one line of text."""
     text = _text(value, MAX_COMMAND).strip()
-    if not text or _CONTROL.search(text):
+    if not text or _CONTROL.search(text.replace("\t", " ")):
         raise ValueError("must be one line of text")
     return text
 
 
 def env(value: Any) -> dict[str, str]:
-    """Check environment variables: names a shell accepts, text values, bounded in number and size."""
+    """Check environment variables: names a shell accepts, text values, bounded in number and size.
+
+    No message repeats a value: they are secrets. Raises InvalidRequest where single variables are wrong.
+    """
     if not isinstance(value, dict):
         raise ValueError("must be an object of text values")
     if len(value) > MAX_ENV_COUNT:
         raise ValueError(f"must not hold more than {MAX_ENV_COUNT} variables")
-    for name, text in value.items():
-        if len(name) > MAX_ENV_NAME or not _ENV_NAME.fullmatch(name):
-            raise ValueError(f"has a name that is not a variable's: {name[:50]!r}")
-        if name in _ENV_RESERVED or name.startswith("TIDEGATE_"):
-            raise ValueError(f"must not set {name}, which the builder sets itself")
-        if not isinstance(text, str) or "\0" in text:
-            raise ValueError(f"must have a text as the value of {name}")
-        if len(text.encode("utf-8", "surrogatepass")) > MAX_ENV_VALUE:
-            raise ValueError(f"has a value over {MAX_ENV_VALUE} bytes: {name}")
-    if sum(len(name) + len(text.encode("utf-8", "surrogatepass")) for name, text in value.items()) > MAX_ENV_TOTAL:
+    wrong = [(name, message) for name, text in value.items() if (message := _wrong_variable(name, text))]
+    if wrong:
+        raise InvalidRequest(errors=tuple(FieldError(f"env.{name[:50]}", message) for name, message in wrong))
+    if sum(len(name) + len(text.encode()) for name, text in value.items()) > MAX_ENV_TOTAL:
         raise ValueError(f"must not hold more than {MAX_ENV_TOTAL} bytes in all")
     return value
+
+
+def _wrong_variable(name: str, text: Any) -> str | None:
+    if len(name) > MAX_ENV_NAME or not _ENV_NAME.fullmatch(name):
+        return f"must be named by up to {MAX_ENV_NAME} of A-Z, a-z, 0-9 and _, with no digit first"
+    if name in _ENV_RESERVED or name.startswith("TIDEGATE_"):
+        return "must not be set: the builder sets it itself"
+    if not isinstance(text, str) or "\0" in text:
+        return "must be a text without NUL"
+    return f"must not be longer than {MAX_ENV_VALUE} bytes" if len(text.encode()) > MAX_ENV_VALUE else None
 
 
 def build_id(value: str) -> str:
@@ -292,11 +310,13 @@ def _whole_number(value: Any) -> int:
 
 def _size_errors(cpu: int | None, memory: int | None, defaults: BuildDefaults) -> list[FieldError]:
     """Check that Fargate has a task of this size; what is not given comes from the stack's defaults."""
-    units = cpu or defaults.cpu
+    if cpu is None and memory is None:
+        return []
+    units = defaults.cpu if cpu is None else cpu
     sizes = FARGATE_SIZES.get(units)
     if sizes is None:
         return [FieldError("cpu", f"must be one of {', '.join(map(str, FARGATE_SIZES))}")]
-    if (memory or defaults.memory) in sizes:
+    if (defaults.memory if memory is None else memory) in sizes:
         return []
     step = "" if isinstance(sizes, tuple) else f" in steps of {sizes.step}"
     return [FieldError("memory", f"must be from {sizes[0]} to {sizes[-1]} MiB{step} for cpu {units}")]
