@@ -110,7 +110,7 @@ def unexpected(error: Exception) -> Response[bytes]:
 
 
 @app.not_found
-def not_found(error: Exception) -> Response[bytes]:
+def not_found(error: Exception) -> Response[Any]:
     """Answer an address that is none of ours, or that knows other methods."""
     event = app.current_event
     allow = _allowed(event.path)
