@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate.diagnosis import diagnose_task
+from tidegate.diagnosis import diagnose_task, failure
 from tidegate.model import MAX_ATTEMPTS, Build, Diagnosis, Failure, Result, Task
-from tidegate.status import Blame, Retry, Status
+from tidegate.status import Retry, Status
 
 WAIT_LIMIT = timedelta(hours=6)
 START_LIMIT = timedelta(minutes=10)
@@ -102,64 +102,14 @@ class Decision(Struct, frozen=True):
     stop_task: str | None = None
 
 
-SUPERSEDED = Failure(
-    code="SUPERSEDED",
-    blame=Blame.USER,
-    message="A newer build of the same project and ref took this one's place in the queue.",
-    fix="Look at the newer build.",
-)
-CANCELED = Failure(
-    code="CANCELED",
-    blame=Blame.USER,
-    message="The build was canceled.",
-    fix="Start a new build when you want one.",
-)
-RESULT_MISSING = Failure(
-    code="RESULT_MISSING",
-    blame=Blame.PLATFORM,
-    message="The builder ended without an error, but left no result for this build.",
-    fix="Build again; if it happens again, look at the end of the build's log.",
-)
-STOPPED_OUTSIDE = Failure(
-    code="STOPPED_OUTSIDE",
-    blame=Blame.USER,
-    message="The build's task was stopped by somebody outside Tidegate.",
-    fix="Build again, and leave the tasks of the builder's family to Tidegate.",
-)
-TASK_LOST = Diagnosis(
-    failure=Failure(
-        code="TASK_LOST",
-        blame=Blame.PLATFORM,
-        message="ECS no longer knows the build's task, and its end was never seen.",
-        fix="Build again.",
-    ),
-    retry=Retry.NEW_ATTEMPT,
-)
+CANCELED = failure("CANCELED")
+SUPERSEDED = failure("SUPERSEDED")
+_TASK_LOST = Diagnosis(failure("TASK_LOST"), Retry.NEW_ATTEMPT)
 _OVERDUE = {
-    Status.QUEUED: Failure(
-        code="WAIT_TIMED_OUT",
-        blame=Blame.CONFIG,
-        message="The build waited too long to be started.",
-        fix="Raise MaxConcurrentBuilds or the account's Fargate quota, then build again.",
-    ),
-    Status.STARTING: Failure(
-        code="START_TIMED_OUT",
-        blame=Blame.PLATFORM,
-        message="The build's task did not start in time.",
-        fix="Build again; if it happens again, check the subnets' route to the image registry.",
-    ),
-    Status.BUILDING: Failure(
-        code="BUILD_TIMED_OUT",
-        blame=Blame.USER,
-        message="The build did not end within its time limit.",
-        fix="Make the build faster, or raise BuildTimeoutSeconds.",
-    ),
-    Status.PUBLISHING: Failure(
-        code="PUBLISH_TIMED_OUT",
-        blame=Blame.PLATFORM,
-        message="The site was built but could not be published in time.",
-        fix="Build again; the operator finds the cause in the functions' logs.",
-    ),
+    Status.QUEUED: failure("WAIT_TIMED_OUT"),
+    Status.STARTING: failure("START_TIMED_OUT"),
+    Status.BUILDING: failure("BUILD_TIMED_OUT"),
+    Status.PUBLISHING: failure("PUBLISH_TIMED_OUT"),
 }
 
 
@@ -204,13 +154,13 @@ def _task_seen(build: Build, seen: TaskSeen) -> Decision:
     if task.version <= build.task_version:
         stop = task.arn if build.cancel_requested_at else None
         return Decision(build, ignored="an older version", stop_task=stop)
-    new, build = build.task_arn is None, _with_task(build, task)
+    known = _with_task(build, task)
     if build.cancel_requested_at:
-        return Decision(build, stop_task=task.arn)
-    if task.running and build.building_at is None:
-        return Decision(_building(build, task.started_at or seen.at))
-    if new:
-        return Decision(_starting(build, seen.at))
+        return Decision(known, stop_task=task.arn)
+    if task.running and known.building_at is None:
+        return Decision(_building(known, task.started_at or seen.at))
+    if build.task_arn is None:
+        return Decision(_starting(known, seen.at))
     return Decision(build, ignored="nothing new")
 
 
@@ -225,7 +175,7 @@ def _task_lost(build: Build, seen: TaskLost) -> Decision:
         return Decision(_canceled(build, seen.at, CANCELED))
     if build.task_arn is None:
         return Decision(build, ignored="no task was started")
-    return _retry_or_fail(build, TASK_LOST, seen.at)
+    return _retry_or_fail(build, _TASK_LOST, seen.at)
 
 
 def _start_claimed(build: Build, seen: StartClaimed) -> Decision:
@@ -250,12 +200,8 @@ def _task_ended(build: Build, seen: TaskSeen) -> Decision:
     )
     if build.cancel_requested_at:
         return Decision(_canceled(build, seen.at, CANCELED))
-    if task.exit_code != 0:
+    if task.exit_code != 0 or task.stop_code == "UserInitiated" or result is None or not result.ok:
         return _retry_or_fail(build, diagnose_task(task, result), seen.at)
-    if task.stop_code == "UserInitiated":
-        return Decision(_failed(build, seen.at, STOPPED_OUTSIDE))
-    if result is None or not result.ok:
-        return Decision(_failed(build, seen.at, RESULT_MISSING))
     published = replace(
         build,
         status=Status.PUBLISHING,
@@ -320,7 +266,7 @@ def _overdue(build: Build, at: datetime) -> Decision:
     else:
         again = build.status is Status.BUILDING and build.building_at is None
         ended = _failed(build, at, _OVERDUE[Status.STARTING if again else build.status])
-    return Decision(replace(ended, open=live), stop_task=build.task_arn)
+    return Decision(replace(ended, open=live), stop_task=build.task_arn if live else None)
 
 
 def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision:
@@ -336,7 +282,6 @@ def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision
             build,
             attempt=build.attempt + 1,
             faults=build.faults + 1,
-            spot=False,
             task_arn=None,
             task_version=0,
             building_at=None,

@@ -72,6 +72,11 @@ def diagnose_start(code: str, message: str = "") -> Diagnosis:
     return Diagnosis(_failure("UNCLASSIFIED", evidence), Retry.NEW_ATTEMPT if answered else Retry.SAME_TOKEN)
 
 
+def failure(code: str) -> Failure:
+    """The failure that a code stands for, where there is no text to prove it."""
+    return _failure(code, "")
+
+
 def _of_builder(exit_code: int | None) -> str | None:
     return None if exit_code is None else BUILDER_EXIT_CODES.get(exit_code)
 

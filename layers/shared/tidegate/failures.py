@@ -27,8 +27,8 @@ _DEPLOY = "Deploy the stack again, so that what it points at exists and fits tog
 
 _MEANINGS = (
     # The builder's own, by its exit code (docs/contract.md).
-    Meaning("BUILDER_ERROR", _PLATFORM, _NEW, "The builder itself broke.", "Nothing to do in the repository: "
-            "the build is tried again; if it keeps failing, report it with the log."),
+    Meaning("BUILDER_ERROR", _PLATFORM, _NO, "The builder itself broke.",
+            "Start the build again; if it keeps failing, report it with the log."),
     Meaning("JOB_UNAVAILABLE", _PLATFORM, _NEW, "The builder could not fetch its job.",
             "Nothing to do in the repository: the build is tried again; if it keeps failing, check that the tasks "
             "reach S3."),
@@ -44,9 +44,8 @@ _MEANINGS = (
             "Read the last lines of the log, and run the same command on a fresh clone."),
     Meaning("OUTPUT_MISSING", _USER, _NO, "The build made no files where the site was expected.",
             "Set `outputDirectory` to the directory that the build command writes."),
-    Meaning("UPLOAD_FAILED", _PLATFORM, _NEW, "The site's files could not be uploaded.",
-            "Nothing to do in the repository: the build is tried again; if it keeps failing, check that the tasks "
-            "reach S3."),
+    Meaning("UPLOAD_FAILED", _PLATFORM, _NO, "The site's files could not be uploaded.",
+            "Start the build again; if it keeps failing, check that the tasks reach S3."),
     Meaning("BUILD_TIMED_OUT", _USER, _NO, "The build ran out of time.",
             "Make the build faster, look for a command that never ends, or raise BuildTimeoutSeconds."),
     Meaning("SITE_TOO_LARGE", _USER, _NO, "The site has more files or bytes than allowed.",
@@ -191,5 +190,15 @@ _MEANINGS = (
     Meaning("ACCOUNT_BLOCKED", _PLATFORM, _NO, "AWS has blocked the account.", "Ask AWS Support to unblock it."),
     Meaning("REQUEST_REFUSED", _CONFIG, _NO, "ECS refused the request to start the task.",
             "Read the evidence, compare it with the stack's parameters, and deploy the stack again."),
+    # Canceled, and what took too long.
+    Meaning("CANCELED", _USER, _NO, "The build was canceled.", "Start a new build when you want one."),
+    Meaning("SUPERSEDED", _USER, _NO, "A newer build of the same project and ref took this one's place in the queue.",
+            "Look at the newer build."),
+    Meaning("WAIT_TIMED_OUT", _CONFIG, _NO, "The build waited too long to be started.",
+            "Raise MaxConcurrentBuilds or the account's Fargate quota, then start the build again."),
+    Meaning("START_TIMED_OUT", _PLATFORM, _NO, "The build's task did not start in time.",
+            "Start the build again; if it happens again, check the route from SubnetIds to the image registry."),
+    Meaning("PUBLISH_TIMED_OUT", _PLATFORM, _NO, "The site was built but could not be published in time.",
+            "Start the build again; the operator finds the cause in the functions' logs."),
 )  # fmt: skip
 FAILURES = {meaning.code: meaning for meaning in _MEANINGS}

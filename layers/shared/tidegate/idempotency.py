@@ -18,7 +18,7 @@ _RUNS = timedelta(seconds=60)  # longer than the API function may
 
 
 class Claim(Struct, frozen=True):
-    """What a key stands for: the request's fingerprint, the chosen build id and slug; `mine` if it is to be done now."""
+    """What a key stands for: the request's digest, the chosen build id and slug; `mine` if it is to be done now."""
 
     fingerprint: str
     build_id: str
