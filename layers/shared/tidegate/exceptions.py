@@ -72,6 +72,18 @@ class SlugTaken(Problem):
     status, code, title = 409, "SLUG_TAKEN", "The slug is taken by another repository"
 
 
+class KeyReused(Problem):
+    """The idempotency key stands for another request."""
+
+    status, code, title = 422, "IDEMPOTENCY_KEY_REUSED", "The Idempotency-Key was used for another request"
+
+
+class KeyInUse(Problem):
+    """The first request with this idempotency key is not done yet."""
+
+    status, code, title = 409, "IDEMPOTENCY_KEY_IN_USE", "The first request with this Idempotency-Key is still running"
+
+
 class TooLate(Problem):
     """The build can no longer be canceled."""
 

@@ -1,7 +1,7 @@
 """What Tidegate does, one function a use case; the clock is an argument."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from tidegate import builds, jobs, logs, projects, runner, sites, slots
+from tidegate import builds, idempotency, jobs, logs, projects, runner, sites, slots
 from tidegate.aws import FAULTS
 from tidegate.decision import (
     CANCELED,
@@ -29,7 +29,17 @@ from tidegate.decision import (
     decide,
 )
 from tidegate.diagnosis import diagnose_start
-from tidegate.exceptions import FieldError, InvalidRequest, NotFound, SlugTaken, TooLate, Unavailable
+from tidegate.exceptions import (
+    FieldError,
+    InvalidRequest,
+    KeyInUse,
+    KeyReused,
+    NotFound,
+    Problem,
+    SlugTaken,
+    TooLate,
+    Unavailable,
+)
 from tidegate.inputs import BuildDefaults, NewProject
 from tidegate.model import Build, BuildSettings, LogPage, Project, Task
 from tidegate.observability import count, logger
@@ -116,6 +126,32 @@ def _supersede(build: Build, now: datetime) -> None:
     for older in islice(builds.of_project(build.project_slug, build.id), _SUPERSEDED):
         if older.status is Status.QUEUED and older.source == build.source:
             observe(older, CancelAsked(now, SUPERSEDED), now, "api")
+
+
+def once(key: str, wanted: str, build_id: str, now: datetime, act: Callable[[str, str], Build]) -> Build:
+    """Let `act` make a build under an idempotency key, or return the one that the key made before.
+
+    `act` gets the build's id and the name for a new project. Raises KeyReused if the key stands for another request, and
+    KeyInUse while the first request runs; a request that is refused leaves the key free.
+    """
+    claim = idempotency.claim(key, wanted, build_id, new_slug(), now)
+    if claim.fingerprint != wanted:
+        raise KeyReused
+    if not claim.mine:
+        if not claim.done:
+            raise KeyInUse
+        return find_build(claim.build_id)
+    try:
+        build = act(claim.build_id, claim.slug)
+    except Problem as problem:
+        if problem.status < 500:
+            idempotency.release(key)
+        raise
+    try:
+        idempotency.finish(key)
+    except FAULTS:
+        logger.exception("key not finished", build_id=build.id)  # whoever comes back takes it over, and finds the build
+    return build
 
 
 def start(build: Build, now: datetime, source: str) -> Build:
@@ -401,7 +437,7 @@ def _project_for(new: NewProject, now: datetime) -> Project:
     """The project that the request names, made if it is new; raises SlugTaken."""
     if new.slug and (project := projects.get(new.slug)):
         return _same_repository(project, new)
-    for slug in [new.slug] if new.slug else _new_slugs():
+    for slug in [new.slug] if new.slug else (new_slug() for _ in range(_TRIES)):
         project = Project(slug, new.source.url, now, ref=new.source.ref, settings=new.settings)
         if projects.create(project):
             if new.env:
@@ -418,10 +454,11 @@ def _same_repository(project: Project, new: NewProject) -> Project:
     return project
 
 
-def _new_slugs() -> Iterator[str]:
+def new_slug() -> str:
+    """A readable name of three words for a project."""
     from coolname import generate_slug  # loads its word lists, which most requests do not need
 
-    return (generate_slug(3) for _ in range(5))
+    return generate_slug(3)
 
 
 def _merged(base: BuildSettings, over: BuildSettings) -> BuildSettings:
