@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FIRST_PROCESS = Path(__file__).with_name("process.py")
 TOOLS = ("git", "node", "corepack")
-SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin")
+SYSTEM_PATH = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 CHUNK = 1 << 16
 
 
@@ -33,10 +33,10 @@ class Spec:
 
 
 def search_path() -> str:
-    """A PATH with the system's folders and those of the tools that builds need."""
-    found = [shutil.which(tool) for tool in TOOLS]
-    folders = dict.fromkeys([*(str(Path(tool).parent) for tool in found if tool), *SYSTEM_PATH])
-    return os.pathsep.join(folder for folder in folders if Path(folder).is_dir())
+    """A PATH with the folders of the tools that builds need, and the system's among this machine's own PATH."""
+    tools = [str(Path(tool).parent) for name in TOOLS if (tool := shutil.which(name))]
+    system = [folder for folder in os.get_exec_path() if folder in SYSTEM_PATH]
+    return os.pathsep.join(dict.fromkeys([*tools, *system]))
 
 
 class Container:

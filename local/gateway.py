@@ -23,7 +23,7 @@ ACCOUNT = "123456789012"
 BODY_LIMIT = 10 * 1024 * 1024
 SAFE = {"GET", "HEAD", "OPTIONS"}
 TEXT = re.compile(r"^(text/|application/(json|xml|javascript)\b|application/[\w.+-]+\+json\b)")
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+CONTROL = re.compile(r"[\0-\x1f\x7f]")
 Check = Callable[[str, Message], "Refusal | None"]
 
 
@@ -190,7 +190,7 @@ class Handler(BaseHTTPRequestHandler):
         given = {key.lower() for key in headers}
         for key, value in headers.items():
             for one in value if isinstance(value, list) else [value]:
-                self.send_header(key, str(one))
+                self.send_header(key, CONTROL.sub(" ", str(one)).encode().decode("latin-1"))
         bodiless = status in {204, 304} or status < 200
         if "content-length" not in given and not bodiless:
             self.send_header("content-length", str(len(body)))

@@ -5,7 +5,7 @@ A record that a kill cut off is the last one, was never answered, and is left ou
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -92,11 +92,24 @@ class Journal:
                 yield Entry(body=body, **head)
         self._file.truncate(self._end)
 
+    def replace(self, entries: Iterable[Entry]) -> None:
+        """Write these entries in place of all others."""
+        written = self._path.with_suffix(".new")
+        with written.open("wb") as file:
+            for entry in entries:
+                file.write(_record(entry))
+        written.replace(self._path)
+        self._file.close()
+        self._file = self._path.open("ab", buffering=0)
+
     def append(self, entry: Entry) -> None:
         """Add an entry; it outlives the process as soon as this returns."""
-        head = asdict(entry)
-        body = head.pop("body")
-        record = json.dumps({**head, "length": len(body)}).encode() + b"\n" + body + b"\n"
-        view = memoryview(record)
+        view = memoryview(_record(entry))
         while view:
             view = view[self._file.write(view) :]
+
+
+def _record(entry: Entry) -> bytes:
+    head = asdict(entry)
+    body = head.pop("body")
+    return json.dumps({**head, "length": len(body)}).encode() + b"\n" + bytes(body) + b"\n"

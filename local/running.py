@@ -21,11 +21,10 @@ from local.journal import Journal
 from local.lambdas import Lambdas
 from local.logs import Logs
 from local.options import NO_AWS_FILES, ROOT, Options
-from local.stack import ACCOUNT, create
+from local.stack import ACCOUNT, REGION, create
 from local.template import translated
 from local.timers import Timers
 
-REGION = "us-east-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIALOCALLOCALLOCAL1", "AWS_SECRET_ACCESS_KEY": "local"}
 # How this machine reaches the network, which on AWS is the subnet's matter. Builds need it where there is a proxy.
 NETWORK = (

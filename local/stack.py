@@ -18,6 +18,7 @@ from local.lambdas import Function
 from local.logs import Subscription
 
 ACCOUNT = "123456789012"
+REGION = "us-east-1"
 NAME = "tidegate"
 ARNS = {
     "AWS::Lambda::Function": "lambda:{region}:{account}:function:{name}",

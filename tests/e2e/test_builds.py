@@ -1,14 +1,13 @@
 """Builds of all kinds on the local stack, as a user sees them: status, failure, log and the bytes of the site."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.local_stack import ROOT, LocalStack, environment
-from tests.e2e.repositories import WRITE_SITE, commit, lock, package, repository, script
+from tests.e2e.repositories import WRITE_SITE, commit, git, lock, package, repository, script
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(180)]
 
@@ -31,15 +30,8 @@ def test_plain_html_is_published_as_it_is(stack: LocalStack, tmp_path: Path) -> 
 
 
 def test_the_vite_example_is_byte_for_byte_a_plain_build(stack: LocalStack, tmp_path: Path) -> None:
-    listed = subprocess.run(
-        ["git", "ls-tree", "-d", "--name-only", "HEAD", "examples/"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    example = listed.stdout.split()[0]
-    build = stack.build(ROOT.as_uri(), rootDirectory=example, ref=head(ROOT))
+    example = git(ROOT, "ls-tree", "-d", "--name-only", "HEAD", "examples/").split()[0]
+    build = stack.build(ROOT.as_uri(), rootDirectory=example, ref=git(ROOT, "rev-parse", "HEAD"))
     assert build["status"] == "ready", stack.log(build["id"])
 
     plain = tmp_path / "plain"
@@ -182,14 +174,6 @@ def failure(build: dict[str, object]) -> tuple[object, object, object]:
     return build["status"], found["code"], found["blame"]
 
 
-def head(folder: Path) -> str:
-    """The commit that is checked out."""
-    git = shutil.which("git") or "git"
-    return subprocess.run(
-        [git, "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
 PNPM_LOCK = """lockfileVersion: '9.0'
 
 settings:
@@ -213,7 +197,7 @@ packages:
 snapshots:
 
   is-number@7.0.0: {}
-"""
+"""  # noqa: E501
 
 WORKSPACES_LOCK = {
     "name": "all",
