@@ -131,8 +131,8 @@ def _supersede(build: Build, now: datetime) -> None:
 def once(key: str, wanted: str, build_id: str, now: datetime, act: Callable[[str, str], Build]) -> Build:
     """Let `act` make a build under an idempotency key, or return the one that the key made before.
 
-    `act` gets the build's id and the name for a new project. Raises KeyReused if the key stands for another request, and
-    KeyInUse while the first request runs; a request that is refused leaves the key free.
+    `act` gets the build's id and the name for a new project. Raises KeyReused if the key stands for another request,
+    and KeyInUse while the first request runs; a request that is refused leaves the key free.
     """
     claim = idempotency.claim(key, wanted, build_id, new_slug(), now)
     if claim.fingerprint != wanted:
