@@ -458,7 +458,8 @@ def new_slug() -> str:
     """A readable name of three words for a project."""
     from coolname import generate_slug  # loads its word lists, which most requests do not need
 
-    return generate_slug(3)
+    # The library joins some words with a fourth, "of".
+    return next(slug for slug in iter(lambda: generate_slug(3), None) if slug.count("-") == 2)
 
 
 def _merged(base: BuildSettings, over: BuildSettings) -> BuildSettings:
