@@ -1,4 +1,4 @@
-"""A stage for the builder: git repositories, a server that gives the job and takes the site, and the builder's process."""
+"""A stage for the builder: a repository, a server that gives the job and takes the site, the builder's process."""
 
 import json
 import os
@@ -155,9 +155,8 @@ class Stage:
         for name, content in files.items():
             path = self.repository_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, dict):
-                content = json.dumps(content)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+            text = json.dumps(content) if isinstance(content, dict) else content
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     def commit(self, files, message="Change"):
         """Commit files to the repository, made at the first time; return the commit's id."""

@@ -4,12 +4,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tidegate_builder.failure import Code, failed
 from tidegate_builder.framework import Framework
 from tidegate_builder.job import Limits
-from tidegate_builder.project import PAGES, Project
+from tidegate_builder.project import PAGES, Project, directory_below
 
 # Where builds usually put a site.
 USUAL = ("dist", "build", "out", "public", "_site", "www", "docs/.vitepress/dist", ".vitepress/dist", ".output/public")
@@ -46,8 +46,8 @@ def newest_change(marker: Path) -> int:
 def find_output(project: Project, wanted: str | None, framework: Framework | None, built_since: int | None) -> Path:
     """Find the site's directory; `built_since` is when the build began, None if there was none. Raises StepFailed."""
     if wanted is not None:
-        directory = (project.directory / wanted.lstrip("/")).resolve()
-        if not directory.is_relative_to(project.checkout) or not directory.is_dir():
+        directory = directory_below(project.directory, wanted, project.checkout)
+        if directory is None:
             raise _missing(f"The output directory {wanted!r} is not there after the build.", framework)
         return directory
     if built_since is None:
@@ -56,6 +56,8 @@ def find_output(project: Project, wanted: str | None, framework: Framework | Non
     for path in candidates:
         if _changed_since(path, built_since):  # a `public` full of the build's sources is no output
             return path.resolve()
+    if framework is None and _has_page(project.directory) and _changed_since(project.directory, built_since):
+        return project.directory  # what was built lies beside its source: `sass style.scss style.css`
     named = project.directory / framework.directory if framework else None
     if named in candidates and any(named.iterdir()):
         return named.resolve()
@@ -78,7 +80,7 @@ def _candidates(project: Project, framework: Framework | None) -> list[Path]:
 def _source_directory(project: Project) -> Path:
     """Return the directory to publish when nothing is built: the project's, or the usual one that has its pages."""
     for path in (project.directory, *(project.directory / name for name in USUAL)):
-        if any((path / page).is_file() for page in PAGES) and _inside(path, project):
+        if _has_page(path) and _inside(path, project):
             return path.resolve()
     if any(True for _ in project.directory.glob("*.htm*")):
         return project.directory
@@ -89,15 +91,20 @@ def _source_directory(project: Project) -> Path:
     )
 
 
+def _has_page(path: Path) -> bool:
+    return any((path / page).is_file() for page in PAGES)
+
+
 def _inside(path: Path, project: Project) -> bool:
     return path.resolve().is_relative_to(project.checkout)
 
 
 def _changed_since(directory: Path, moment: int) -> bool:
-    entries = (
-        entry for path, folders, files in os.walk(directory) for entry in (path, *(f"{path}/{name}" for name in files))
-    )
-    return any(os.lstat(entry).st_mtime_ns > moment for entry in entries)
+    for path, folders, files in os.walk(directory):
+        folders[:] = [name for name in folders if name not in NEVER and name != "node_modules"]
+        if any(os.lstat(entry).st_mtime_ns > moment for entry in (path, *(f"{path}/{name}" for name in files))):
+            return True
+    return False
 
 
 def _missing(message: str, framework: Framework | None) -> Exception:
@@ -183,7 +190,7 @@ def _reason_to_leave_out(entry: "os.DirEntry[str]", checkout: Path, source: bool
     if _printable(name) != name:
         return "its name is not UTF-8"
     if entry.is_symlink():
-        target = Path(entry.path).resolve()
+        target = Path(os.path.realpath(entry.path))  # resolve() raises on links in a circle
         if not target.is_relative_to(checkout) or NEVER & set(target.relative_to(checkout).parts):
             return "a link that leads out of the site's repository"
         if not target.exists():
@@ -198,4 +205,4 @@ def _printable(name: str) -> str:
 
 def normalize(path: str) -> str:
     """Return a path below the site's top: no empty, `.` or `..` parts, no leading slash."""
-    return "/".join(part for part in PurePosixPath(path).parts if part not in {"", "/", ".", ".."})
+    return "/".join(part for part in path.split("/") if part not in {"", ".", ".."})

@@ -28,7 +28,8 @@ from tidegate_builder.upload import upload_result, upload_site
 from tidegate_builder.web import Response, TryAgainLater, get, with_retries
 
 JOB_SECONDS = 60
-RESULT_SECONDS = 15
+RESULT_SECONDS = 30
+FAILURE_RESULT_SECONDS = 5  # it is only a courtesy: the exit code says that the build failed
 STOP_GRACE_SECONDS = 1.5
 
 
@@ -63,7 +64,7 @@ def build(environ: Mapping[str, str], started: float) -> int:
     if failure:
         failure = _masked(failure, log.mask)
         with suppress(StepFailed):
-            upload_result(job.upload, progress.document(job, failure), time.monotonic() + RESULT_SECONDS)
+            upload_result(job.upload, progress.document(job, failure), time.monotonic() + FAILURE_RESULT_SECONDS)
         _say_failed(log, failure)
         return EXIT_CODES[failure.code]
     log.step(f"Ready: {_files(progress.files)} in {time.monotonic() - started:.1f} s")

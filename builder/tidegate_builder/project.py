@@ -52,14 +52,23 @@ def find_project(checkout: Path, settings: Settings) -> Project:
 
 
 def _root_directory(checkout: Path, wanted: str | None) -> Path:
-    directory = (checkout / (wanted or ".").lstrip("/")).resolve()
-    if not directory.is_relative_to(checkout) or not directory.is_dir():
+    directory = directory_below(checkout, wanted or ".", checkout)
+    if directory is None:
         raise failed(
             Code.ROOT_DIRECTORY_MISSING,
             f"The repository has no directory {wanted!r}.",
             "Check the spelling of rootDirectory; it is relative to the top of the repository.",
         )
     return directory
+
+
+def directory_below(base: Path, wanted: str, checkout: Path) -> Path | None:
+    """Return the real directory that the settings name, None if it is not there or outside of the checkout."""
+    try:
+        directory = (base / wanted.lstrip("/")).resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):  # not there, links in a circle, a null byte
+        return None
+    return directory if directory.is_dir() and directory.is_relative_to(checkout) else None
 
 
 def needs_detection(project: Project, settings: Settings) -> bool:
