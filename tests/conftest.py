@@ -77,6 +77,7 @@ def _create() -> dict[str, str]:
         "BUILDER_CONTAINER": "builder",
         "SUBNETS": "subnet-0a1b2c3d",
         "SECURITY_GROUPS": "sg-0a1b2c3d",
+        "ASSIGN_PUBLIC_IP": "ENABLED",
         "BUILDER_ACCESS_ROLE": f"arn:aws:iam::{ACCOUNT}:role/builder-access",
         "SITES_URL": "http://{slug}.localhost:8000",
         "MAX_CONCURRENT_BUILDS": "2",

@@ -55,7 +55,7 @@ def run(build: Build, job_url: str) -> str | Refusal:
                 "awsvpcConfiguration": {
                     "subnets": list(config.subnets),
                     "securityGroups": list(config.security_groups),
-                    "assignPublicIp": "ENABLED",
+                    "assignPublicIp": config.assign_public_ip,
                 }
             },
             overrides=overrides,  # type: ignore[arg-type]
@@ -68,9 +68,9 @@ def run(build: Build, job_url: str) -> str | Refusal:
         return Refusal(error.response["Error"]["Code"], error.response["Error"].get("Message", ""))
     except BotoCoreError as error:
         return Refusal("ServerException", f"{type(error).__name__}: {error}")
-    if answer["tasks"]:
-        return answer["tasks"][0]["taskArn"]
-    for failure in answer["failures"]:
+    for task in answer.get("tasks", []):
+        return task["taskArn"]
+    for failure in answer.get("failures", []):
         return Refusal(failure.get("reason", ""), failure.get("detail", ""))
     return Refusal("", "RunTask returned neither a task nor a failure")
 
