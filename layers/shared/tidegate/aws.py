@@ -1,12 +1,15 @@
 """The AWS clients, each made once and only when needed, and DynamoDB's way of writing values."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -67,18 +70,38 @@ def failed_with(error: ClientError, *codes: str) -> bool:
     return error.response["Error"]["Code"] in codes
 
 
+def met_itself(error: ClientError, item: Mapping[str, Any]) -> bool:
+    """Whether a conditional write failed on what it has written itself.
+
+    A write whose answer got lost is sent again. The call must ask for `ALL_OLD` on the failure of its condition.
+    """
+    found: Any = error.response
+    return bool(found.get("Item") == item)
+
+
+def plain(value: Struct) -> dict[str, Any]:
+    """A model as plain values that `to_attribute` can write."""
+    values: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(datetime,))
+    return values
+
+
 def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
     """Write plain values as a DynamoDB item; `None` is left out."""
     return {name: to_attribute(value) for name, value in values.items() if value is not None}
 
 
 def to_attribute(value: Any) -> dict[str, Any]:
-    """Write one plain value as a DynamoDB attribute; numbers stay int or float, never Decimal."""
+    """Write one plain value as a DynamoDB attribute; numbers stay int or float, never Decimal.
+
+    DynamoDB refuses half a surrogate pair, which JSON from elsewhere may hold: it becomes a question mark.
+    """
     match value:
         case bool():
             return {"BOOL": value}
         case str():
-            return {"S": value}
+            return {"S": value.encode("utf-8", "replace").decode()}
+        case datetime():
+            return {"S": value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
         case int() | float():
             return {"N": repr(value)}
         case bytes():

@@ -1,5 +1,6 @@
 """The build table."""
 
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -13,19 +14,23 @@ from tidegate.model import Build
 from tidegate.settings import settings
 
 _BATCH = 100  # what BatchGetItem takes
+_LISTED = 25  # read at a time where the reader may stop early
+_PAUSE = 0.05  # seconds before what DynamoDB had no capacity for is asked again; doubles each time
 
 
 def create(build: Build) -> bool:
     """Write a new build; `False` if there is one with its id already."""
+    item = aws.to_item(aws.plain(build))
     try:
         aws.dynamodb().put_item(
             TableName=settings().builds_table,
-            Item=aws.to_item(msgspec.to_builtins(build)),
+            Item=item,
             ConditionExpression="attribute_not_exists(id)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except ClientError as error:
         if aws.failed_with(error, "ConditionalCheckFailedException"):
-            return False
+            return aws.met_itself(error, item)
         raise
     return True
 
@@ -42,8 +47,7 @@ def save(before: Build, after: Build, now: datetime) -> Build | None:
     One conditional UpdateItem, on the attempt, on the newest task version and on the count of writes.
     """
     after = replace(after, revision=before.revision + 1, updated_at=now)
-    old: dict[str, Any] = msgspec.to_builtins(before)
-    new: dict[str, Any] = msgspec.to_builtins(after)
+    old, new = aws.plain(before), aws.plain(after)
     changed = {name: value for name, value in new.items() if value is not None and value != old.get(name)}
     removed = [name for name, value in new.items() if value is None and old.get(name) is not None]
     sets = ", ".join(f"#{name} = :{name}" for name in changed)
@@ -65,10 +69,11 @@ def save(before: Build, after: Build, now: datetime) -> Build | None:
                 ":beforeRevision": aws.to_attribute(before.revision),
                 ":beforeVersion": aws.to_attribute(before.task_version),
             },
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except ClientError as error:
         if aws.failed_with(error, "ConditionalCheckFailedException"):
-            return None
+            return after if aws.met_itself(error, aws.to_item(new)) else None
         raise
     return after
 
@@ -114,13 +119,16 @@ def open_builds() -> list[Build]:
 
 
 def _read(ids: list[str], *, newest_first: bool = False) -> Iterator[Build]:
-    for some in (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)):
+    size, pause = _LISTED if newest_first else _BATCH, _PAUSE
+    for some in (ids[start : start + size] for start in range(0, len(ids), size)):
         keys: Any = {settings().builds_table: {"Keys": [{"id": {"S": each}} for each in some], "ConsistentRead": True}}
         found: list[Build] = []
         while keys:
             answer = aws.dynamodb().batch_get_item(RequestItems=keys)
             found += [_build(item) for item in answer["Responses"].get(settings().builds_table, [])]
-            keys = answer.get("UnprocessedKeys")
+            if keys := answer.get("UnprocessedKeys"):
+                time.sleep(pause)
+                pause *= 2
         yield from sorted(found, key=lambda build: build.id, reverse=newest_first)
 
 

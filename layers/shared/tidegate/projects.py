@@ -13,15 +13,17 @@ from tidegate.settings import settings
 
 def create(project: Project) -> bool:
     """Write a new project; `False` if the slug is taken."""
+    item = aws.to_item(aws.plain(project))
     try:
         aws.dynamodb().put_item(
             TableName=settings().projects_table,
-            Item=aws.to_item(msgspec.to_builtins(project)),
+            Item=item,
             ConditionExpression="attribute_not_exists(slug)",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except ClientError as error:
         if aws.failed_with(error, "ConditionalCheckFailedException"):
-            return False
+            return aws.met_itself(error, item)
         raise
     return True
 
@@ -43,7 +45,7 @@ def page(limit: int, after_slug: str | None) -> tuple[list[Project], str | None]
 
 
 def publish(slug: str, build_id: str, now: datetime) -> bool:
-    """Make a ready build the live one; `False` if a newer one is live, or the project is gone.
+    """Make a ready build the live one; `False` if a newer one is live, the build is refused, or the project is gone.
 
     Build ids sort by time, so the greater id is the newer build; repeating it changes nothing.
     """
@@ -56,11 +58,13 @@ def publish(slug: str, build_id: str, now: datetime) -> bool:
                 "attribute_exists(slug) AND NOT contains(refused, :build)"
                 " AND (attribute_not_exists(liveBuild) OR liveBuild < :build)"
             ),
-            ExpressionAttributeValues={":build": {"S": build_id}, ":now": {"S": msgspec.to_builtins(now)}},
+            ExpressionAttributeValues={":build": aws.to_attribute(build_id), ":now": aws.to_attribute(now)},
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except ClientError as error:
         if aws.failed_with(error, "ConditionalCheckFailedException"):
-            return False
+            found: Any = error.response
+            return bool(found.get("Item", {}).get("liveBuild", {}).get("S") == build_id)
         raise
     return True
 
