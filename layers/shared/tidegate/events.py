@@ -11,6 +11,7 @@ from typing import Any
 
 from tidegate.model import Task
 
+_PREFERENCE = {None: 1, 0: 2}  # by exit code: a failure first, then one that has not ended, a success last
 _STARTED_BY = re.compile(r"([0-9A-HJKMNP-TV-Z]{26})/([1-9][0-9]{0,3})")
 
 
@@ -18,14 +19,13 @@ def task_of(detail: Mapping[str, Any], container: str) -> Task | None:
     """Read an ECS task, from an event's `detail` or from DescribeTasks; `None` if no build of ours started it.
 
     Times are ISO 8601 text in events and aware datetimes from boto3. The container is looked up by name, since
-    sidecars (GuardDuty's agent, for one) come and go in the list; of two with that name the one that failed counts.
+    sidecars (GuardDuty's agent, for one) come and go in the list; of two with that name the worse one counts.
     """
     origin = parse_started_by(detail.get("startedBy"))
     if origin is None or not detail.get("taskArn"):
         return None
     named = [c for c in detail.get("containers") or () if c.get("name") == container]
-    named.sort(key=lambda c: (c.get("exitCode") in (0, None), c.get("exitCode") is None))
-    builder: Mapping[str, Any] = named[0] if named else {}
+    builder: Mapping[str, Any] = min(named, key=lambda c: _PREFERENCE.get(c.get("exitCode"), 0), default={})
     return Task(
         arn=detail["taskArn"],
         build_id=origin[0],
@@ -62,6 +62,6 @@ def client_token(build_id: str, attempt: int) -> str:
 
 def time_of(value: str | datetime | None) -> datetime | None:
     """An aware UTC time from an event's text or from boto3; `None` if there is none."""
-    if value is None or isinstance(value, datetime):
-        return value
-    return datetime.fromisoformat(value).astimezone(UTC)
+    if not value:
+        return None
+    return (value if isinstance(value, datetime) else datetime.fromisoformat(value)).astimezone(UTC)

@@ -1,13 +1,16 @@
 """The builder's papers: its job, the right to fetch it and to upload below its build's prefix, and its result."""
 
 import json
+import math
+import re
 from typing import Any
 
 import msgspec
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from tidegate import aws
-from tidegate.model import Build, Result
+from tidegate.model import Build, BuilderFailure, Result, StepTime
 from tidegate.settings import settings
 
 MAX_FILES = 20_000
@@ -15,6 +18,12 @@ MAX_FILE_BYTES = 100 * 1024 * 1024
 MAX_SITE_BYTES = 1024 * 1024 * 1024
 MAX_RESULT_BYTES = 256 * 1024
 _SESSION_SECONDS = 3600  # the most that a role assumed by a role gets
+_MAX_STEPS = 20
+_MAX_STEP_SECONDS = 24 * 3600
+_MAX_NAME = 100
+_MAX_TEXT = 2000
+_MAX_LINES = 100
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _JOB_URL_SECONDS = 900  # the task must start within START_LIMIT, and fetches its job first
 
 
@@ -35,7 +44,7 @@ def put_env(key: str, values: dict[str, str]) -> None:
 
 def get_env(key: str) -> dict[str, str]:
     """Read environment values that were kept; none if they have expired."""
-    body = _get(key, MAX_RESULT_BYTES)
+    body = _get(key)
     return msgspec.json.decode(body, type=dict[str, str]) if body else {}
 
 
@@ -76,9 +85,8 @@ def grant(build: Build, env: dict[str, str]) -> str:
     signer = aws.s3_as(session["Credentials"])
     upload = signer.generate_presigned_post(
         Bucket=bucket,
-        Key=own + "${filename}",
+        Key=own + "${filename}",  # which becomes a condition: any key that starts like this
         Conditions=[
-            ["starts-with", "$key", own],
             ["starts-with", "$Content-Type", ""],
             ["starts-with", "$Cache-Control", ""],
             ["content-length-range", 0, MAX_FILE_BYTES],
@@ -120,17 +128,49 @@ def grant(build: Build, env: dict[str, str]) -> str:
 def result(build: Build) -> Result | None:
     """The builder's result for the build's attempt; `None` if there is none, or it is not one.
 
-    The builder runs hostile code, so what it wrote is checked like any other input.
+    The builder runs hostile code, so what it wrote is checked like any other input, and cut to what fits into a build.
     """
     body = _get(prefix(build.project_slug, build.id) + "result.json", MAX_RESULT_BYTES)
     try:
         found = msgspec.json.decode(body, type=Result) if body else None
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-    return found if found and (found.build_id, found.attempt) == (build.id, build.attempt) else None
+    if found is None or (found.build_id, found.attempt) != (build.id, build.attempt):
+        return None
+    sizes_are_true = 0 <= found.files <= MAX_FILES and 0 <= found.bytes <= MAX_SITE_BYTES
+    return _cut(found) if sizes_are_true or not found.ok else None
 
 
-def _get(key: str, most: int) -> bytes | None:
+def _cut(found: Result) -> Result:
+    """The result without what cannot be true, its texts cut to a size that can be kept."""
+    return replace(
+        found,
+        commit=found.commit if found.commit and _COMMIT.fullmatch(found.commit) else None,
+        framework=found.framework and found.framework[:_MAX_NAME],
+        package_manager=found.package_manager and found.package_manager[:_MAX_NAME],
+        files=found.files if found.ok else 0,
+        bytes=found.bytes if found.ok else 0,
+        steps=tuple(
+            StepTime(step.name[:_MAX_NAME], step.seconds)
+            for step in found.steps[:_MAX_STEPS]
+            if 0 <= step.seconds <= _MAX_STEP_SECONDS
+        ),
+        failure=found.failure and _cut_failure(found.failure),
+    )
+
+
+def _cut_failure(failure: BuilderFailure) -> BuilderFailure:
+    return BuilderFailure(
+        step=failure.step[:_MAX_NAME],
+        code=failure.code[:_MAX_NAME],
+        message=failure.message[:_MAX_TEXT],
+        fix=failure.fix[:_MAX_TEXT],
+        exit_code=failure.exit_code if failure.exit_code in range(-255, 256) else None,
+        last_lines=tuple(line[-_MAX_TEXT:] for line in failure.last_lines[-_MAX_LINES:]),
+    )
+
+
+def _get(key: str, most: float = math.inf) -> bytes | None:
     """The object's bytes; `None` if it is not there or larger than it can rightly be."""
     try:
         answer = aws.s3().get_object(Bucket=settings().artifacts_bucket, Key=key)
