@@ -1,35 +1,47 @@
-"""The log store: each batch of lines from CloudWatch is one compressed item, keyed by its first event's id.
+"""The log store: each batch of lines from CloudWatch is one compressed item, a chunk.
 
-Event ids grow with time within a stream, so the key puts a task's lines in order, and a batch that is delivered twice
-lands on itself.
+A chunk's key is its first event's id and a digest of them all. Event ids grow with time within a stream, so the key
+puts a task's chunks in order; a batch that is delivered twice lands on itself, and one that overlaps another replaces
+nothing.
+
+Lambda handles batches side by side and tries again minutes later, so a chunk may appear before one that a reader has
+seen. A cursor therefore says which chunks were read, not only how far: a late chunk is still new to it.
 """
 
 import base64
 import binascii
+import hashlib
 import json
 import zlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import chain
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta, Struct
 
 from tidegate import aws
 from tidegate.model import LogLine, LogPage
 from tidegate.settings import settings
 
+MAX_LINE_BYTES = 256 * 1024  # awslogs itself splits longer lines; only others write them
+MAX_PAGE_BYTES = 1024 * 1024  # Lambda answers with 6 MB at most, and JSON within JSON may double what we count
+WINDOW = 100  # the newest chunks of a task, among which a late one is noticed: minutes, as Lambda's own retries take
 _MAX_CHUNK = 350 * 1024  # an item may have 400 KB
+_MARK_BYTES = 6
 _GZIP = 16 + zlib.MAX_WBITS
 
 _Line = tuple[str, int, str]
 
 
-class _Event(msgspec.Struct, frozen=True):
+class _Event(Struct, frozen=True):
     id: str
     timestamp: int
     message: str
 
 
-class Batch(msgspec.Struct, frozen=True, rename="camel"):
+class Batch(Struct, frozen=True, rename="camel"):
     """What a subscription filter delivers.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html
@@ -45,6 +57,12 @@ class Batch(msgspec.Struct, frozen=True, rename="camel"):
         return self.log_stream.rpartition("/")[2]
 
 
+class Page(LogPage, frozen=True):
+    """A page of a log; `more` says that lines after it are stored already."""
+
+    more: bool = False
+
+
 class BadCursor(ValueError):
     """The cursor is not one that a page of this log gave."""
 
@@ -57,7 +75,7 @@ def decode(data: str) -> Batch:
         raise ValueError("awslogs.data is not base64 of gzip") from error
     try:
         return msgspec.json.decode(body, type=Batch)
-    except msgspec.DecodeError:
+    except ValueError:
         # The standard library reads what strict UTF-8 refuses: broken bytes and lone surrogates.
         text = json.dumps(json.loads(body.decode("utf-8", "replace")), ensure_ascii=False)
         return msgspec.json.decode(text.encode("utf-8", "replace"), type=Batch)
@@ -65,25 +83,26 @@ def decode(data: str) -> Batch:
 
 def put(batch: Batch, now: datetime) -> None:
     """Store the lines of a batch; storing them again changes nothing."""
-    lines = [(event.id, event.timestamp, event.message) for event in batch.log_events]
+    lines = sorted({event.id: (event.id, event.timestamp, _cut(event.message)) for event in batch.log_events}.values())
     if lines:
         expires = int((now + timedelta(days=settings().log_retention_days)).timestamp())
         _put(batch.task_id, lines, expires)
 
 
 def _put(task_id: str, lines: list[_Line], expires: int) -> None:
-    data = zlib.compress(msgspec.json.encode(lines))
+    data = zlib.compress(msgspec.msgpack.encode(lines))  # which, unlike JSON, does not blow up control characters
     if len(data) > _MAX_CHUNK and len(lines) > 1:
         half = len(lines) // 2
         _put(task_id, lines[:half], expires)
         _put(task_id, lines[half:], expires)
         return
+    digest = hashlib.sha256("".join(line[0] for line in lines).encode()).digest()[:_MARK_BYTES]
     aws.dynamodb().put_item(
         TableName=settings().logs_table,
         Item=aws.to_item(
             {
                 "taskId": task_id,
-                "firstEventId": lines[0][0],
+                "firstEventId": f"{lines[0][0]}.{digest.hex()}",
                 "lastEventId": lines[-1][0],
                 "lines": data,
                 "expiresAt": expires,
@@ -92,70 +111,154 @@ def _put(task_id: str, lines: list[_Line], expires: int) -> None:
     )
 
 
-def read(task_ids: list[str], cursor: str | None, limit: int) -> LogPage:
-    """The next lines after `cursor` over all tasks of a build, in order, each once; raises BadCursor.
+def _cut(message: str) -> str:
+    """The message, or as much of it as is kept."""
+    if len(message) * 4 <= MAX_LINE_BYTES or len(data := message.encode()) <= MAX_LINE_BYTES:
+        return message
+    return f"{data[:MAX_LINE_BYTES].decode(errors='ignore')}… [cut by Tidegate: the line has {len(data)} bytes]"
 
-    The cursor names the task, the chunk to read on from, and the last line seen.
+
+class _Place(Struct, array_like=True):
+    """How far a task's log was read.
+
+    `read` are the marks of the chunks that were read, save those up to the key `base`, whose last line is `floor`;
+    of the chunk with the mark `part` the first `given` lines were read.
     """
-    position, chunk, seen = _read_cursor(cursor) if cursor else (0, "", "")
-    lines: list[LogLine] = []
-    while position < len(task_ids):
-        more, chunk, seen = _read_task(task_ids[position], chunk, seen, limit - len(lines))
-        lines += more
-        if len(lines) >= limit or position + 1 == len(task_ids):
-            break
-        position, chunk, seen = position + 1, "", ""
-    return LogPage(tuple(lines), _write_cursor(position, chunk, seen) if seen or position else cursor)
+
+    base: Annotated[str, Meta(max_length=200)] = ""
+    floor: Annotated[str, Meta(max_length=100)] = ""
+    part: bytes = b""
+    given: Annotated[int, Meta(ge=0)] = 0
+    read: list[bytes] = []
 
 
-def _read_task(task_id: str, start: str, seen: str, limit: int) -> tuple[list[LogLine], str, str]:
-    """Up to `limit` lines of one task after the line `seen`, and the chunk and line to go on from.
+class _Chunk(Struct):
+    key: str
+    last: str
+    data: bytes
 
-    Chunks may overlap. Those read are in the order of their first lines, so whatever lies below the first line of the
-    last one read is complete.
+    @property
+    def first(self) -> str:
+        return self.key.rpartition(".")[0]
+
+    @property
+    def mark(self) -> bytes:
+        return bytes.fromhex(self.key.rpartition(".")[2])
+
+    def lines(self) -> list[_Line]:
+        return msgspec.msgpack.decode(zlib.decompress(self.data), type=list[_Line])
+
+    def overlaps(self, other: "_Chunk") -> bool:
+        return self.last >= other.first and self.first <= other.last
+
+
+class _Sheet:
+    """The page in the making."""
+
+    def __init__(self, limit: int) -> None:
+        self.lines: list[LogLine] = []
+        self._limit, self._bytes = limit, 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.lines) >= self._limit or self._bytes >= MAX_PAGE_BYTES
+
+    def add(self, line: _Line) -> None:
+        self.lines.append(LogLine(*line))
+        self._bytes += len(msgspec.json.encode(line))
+
+
+def read(task_ids: list[str], cursor: str | None, limit: int) -> Page:
+    """Lines that no page before the cursor gave, over all tasks of a build; raises BadCursor.
+
+    Each line comes once, and in order; lines that were stored late come with the next page.
     """
-    found: dict[str, _Line] = {}
-    chunks: list[tuple[str, str]] = []
-    for first, last, lines in _chunks(task_id, start):
-        if sum(1 for event_id in found if event_id < first) >= limit:
+    places = _read_cursor(cursor) if cursor else []
+    places += [_Place() for _ in task_ids[len(places) :]]
+    sheet, more = _Sheet(limit), False
+    for task_id, place in zip(task_ids, places, strict=False):
+        start = len(sheet.lines)
+        more = _read_task(task_id, place, sheet)
+        sheet.lines[start:] = sorted(sheet.lines[start:], key=lambda line: line.id)
+        if more:
             break
-        chunks.append((first, last))
-        found |= {line[0]: line for line in lines if line[0] > seen}
-    page = [LogLine(*found[event_id]) for event_id in sorted(found)[:limit]]
-    seen = page[-1].id if page else seen
-    unread = [first for first, last in chunks if last > seen]
-    return page, (unread or [first for first, _ in chunks[-1:]] or [start])[0], seen
+    begun = any(place.read or place.part for place in places)
+    return Page(tuple(sheet.lines), _write_cursor(places) if begun else cursor, more)
 
 
-def _chunks(task_id: str, start: str) -> Any:
+def _read_task(task_id: str, place: _Place, sheet: _Sheet) -> bool:
+    """Put a task's new lines on the page and move its place on; whether there are more."""
+    stream = _chunks(task_id, place.base)
+    read, late = _look_back(stream, place)
+    near, more = list(read), False
+    for chunk in chain(late, stream):
+        if more := sheet.full:
+            break
+        if chunk not in late:  # from here on keys only rise
+            near = [other for other in near if other.last >= chunk.first]
+        known = {line[0] for other in near if other.overlaps(chunk) for line in other.lines()}
+        lines = chunk.lines()
+        position = place.given if chunk.mark == place.part else 0
+        while position < len(lines) and not sheet.full:
+            event_id = lines[position][0]
+            if event_id > place.floor and event_id not in known:
+                sheet.add(lines[position])
+            position += 1
+        if more := position < len(lines):
+            place.part, place.given = chunk.mark, position
+            break
+        place.part, place.given = b"", 0
+        read.append(chunk)
+        near.append(chunk)
+    _move_base(place, read, late)
+    return more
+
+
+def _look_back(stream: Iterator[_Chunk], place: _Place) -> tuple[list[_Chunk], list[_Chunk]]:
+    """The chunks that were read, and those among them that were not, the one that was begun first."""
+    read: list[_Chunk] = []
+    late: list[_Chunk] = []
+    awaited = {*place.read, place.part} - {b""}
+    while awaited and (chunk := next(stream, None)):
+        (read if chunk.mark in place.read else late).append(chunk)
+        awaited.discard(chunk.mark)
+    return read, sorted(late, key=lambda chunk: chunk.mark != place.part)
+
+
+def _move_base(place: _Place, read: list[_Chunk], late: list[_Chunk]) -> None:
+    """Note which chunks were read, one by one for the newest only, which keeps the cursor short."""
+    read.sort(key=lambda chunk: chunk.key)
+    marks = {chunk.mark for chunk in read}
+    unread = min((chunk.key for chunk in late if chunk.mark not in marks), default=None)
+    while len(read) > WINDOW and (unread is None or read[0].key < unread):
+        oldest = read.pop(0)
+        place.base, place.floor = oldest.key, max(oldest.last, place.floor)
+    place.read = [chunk.mark for chunk in read]
+
+
+def _chunks(task_id: str, base: str) -> Iterator[_Chunk]:
     pages = (
         aws.dynamodb()
         .get_paginator("query")
         .paginate(
             TableName=settings().logs_table,
-            KeyConditionExpression="taskId = :task AND firstEventId >= :start",
-            ExpressionAttributeValues={":task": {"S": task_id}, ":start": {"S": start or "0"}},
+            KeyConditionExpression="taskId = :task" + (" AND firstEventId > :base" if base else ""),
+            ExpressionAttributeValues={":task": {"S": task_id}} | ({":base": {"S": base}} if base else {}),
             ConsistentRead=True,
         )
     )
     for page in pages:
         for item in page["Items"]:
-            chunk = aws.from_item(item)
-            lines = msgspec.json.decode(zlib.decompress(chunk["lines"]), type=list[_Line])
-            yield chunk["firstEventId"], chunk["lastEventId"], lines
+            yield _Chunk(item["firstEventId"]["S"], item["lastEventId"]["S"], item["lines"]["B"])
 
 
-def _write_cursor(position: int, chunk: str, seen: str) -> str:
-    return base64.urlsafe_b64encode(f"{position}.{chunk}.{seen}".encode()).decode().rstrip("=")
+def _write_cursor(places: list[_Place]) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(places)).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> tuple[int, str, str]:
+def _read_cursor(cursor: str) -> list[_Place]:
     try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-        position, chunk, seen = text.split(".")
-        numbers = (position, chunk or "0", seen or "0")
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        return msgspec.msgpack.decode(data, type=list[_Place])
     except ValueError as error:
         raise BadCursor("must be a cursor that an earlier page gave") from error
-    if not all(number.isascii() and number.isdigit() and len(number) < 80 for number in numbers):
-        raise BadCursor("must be a cursor that an earlier page gave")
-    return int(position), chunk, seen
