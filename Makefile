@@ -15,8 +15,6 @@ BUILDER_LOCK := $(wildcard builder/package-lock.json)
 BUILDER_INSTALLED := $(if $(BUILDER_LOCK),builder/node_modules/.installed)
 NPM := $(shell command -v npm)
 
-# The SAM CLI needs a region even to validate; a region of your own wins.
-export AWS_DEFAULT_REGION ?= us-east-1
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -46,7 +44,8 @@ check: $(INSTALLED) ## Format, lint, types, import rules, template
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	PYTHONPATH=layers/shared:. $(BIN)/lint-imports
-	$(BIN)/sam validate --lint
+	@# The SAM CLI wants a region even here. It is not exported: it would overrule the one `make deploy` is to use.
+	AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint
 	$(BIN)/cfn-lint
 
 .PHONY: format
