@@ -2,6 +2,7 @@
 
 import os
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ def relay(chunks, *secrets):
 
 def split(data, cuts):
     positions = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(positions, positions[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(positions)]
 
 
 @given(
