@@ -28,6 +28,8 @@ def main() -> int:
     started = time.monotonic()
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), _interrupt)
+    if sys.argv[1:2] == ["sites"]:
+        return _serve_sites()
     options = from_command_line(sys.argv[1:])
     try:
         source = source_of(options) if options.build else None
@@ -41,6 +43,18 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130 if options.once else 0
+
+
+def _serve_sites() -> int:
+    from local.sites import serve  # a command of its own
+
+    try:
+        serve(sys.argv[2:])
+    except CannotStart as error:
+        say(f"tidegate: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 0
 
 
 def _run(options: Options, state: Path, source: Source | None, started: float) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,11 +16,12 @@ from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
+from local.account import ACCOUNT
 from local.ecs import EcsError
 from local.journal import Entry, Journal, changes, entry_of
+from local.lambdas import Lambdas
 from local.logs import LogError, Logs
 from local.snapshot import snapshot
-from local.stack import ACCOUNT, REGION
 from local.uploads import UploadRefused, read_upload
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 ECS = "AmazonEC2ContainerServiceV20141113."
 LOGS = "Logs_20140328."
+FUNCTION = re.compile(r"/2015-03-31/functions/([^/]+)/configuration")
 SERVICES = {"DynamoDB_20120810": "dynamodb", "AmazonSQS": "sqs"}
 Answer = Iterable[bytes]
 
@@ -55,6 +58,7 @@ class Endpoint:
         self.journal: Journal | None = None
         self.fargate: Fargate | None = None
         self.logs: Logs | None = None
+        self.lambdas: Lambdas | None = None
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
     def replay(self, journal: Journal) -> int:
@@ -64,7 +68,7 @@ class Endpoint:
             if self._ask(entry.environ()).status_code < 300 and entry.method == "PUT":
                 _date_back(entry)
             count += 1
-        journal.replace(snapshot(lambda entry: self._ask(entry.environ()).data, ACCOUNT, REGION))
+        journal.replace(snapshot(lambda entry: self._ask(entry.environ()).data))
         self.journal = journal
         return count
 
@@ -79,6 +83,8 @@ class Endpoint:
             answer = _json_call(environ, self.logs.call, target.removeprefix(LOGS))
         elif environ["REQUEST_METHOD"] == "POST" and environ.get("CONTENT_TYPE", "").startswith("multipart/form-data"):
             answer = self._upload(environ)
+        elif self.lambdas and (name := FUNCTION.fullmatch(environ.get("PATH_INFO", ""))):
+            answer = _configuration(self.lambdas, name[1])
         elif _expired(environ):
             answer = UploadRefused(403, "AccessDenied", "Request has expired").response()
         else:
@@ -161,6 +167,26 @@ def _json_call(
             return None
         status = 200
     return Response(json.dumps(answer), status, content_type="application/x-amz-json-1.1")
+
+
+def _configuration(lambdas: Lambdas, name: str) -> Response | None:
+    """GetFunctionConfiguration; moto does not know the functions."""
+    for function in lambdas.functions.values():
+        if name in {function.name, function.arn}:
+            return Response(
+                json.dumps(
+                    {
+                        "FunctionName": function.name,
+                        "FunctionArn": function.arn,
+                        "Handler": function.handler,
+                        "Timeout": int(function.timeout),
+                        "MemorySize": function.memory,
+                        "Environment": {"Variables": dict(function.environment)},
+                    }
+                ),
+                content_type="application/json",
+            )
+    return None
 
 
 def _body(environ: dict[str, Any]) -> bytes:

@@ -22,11 +22,12 @@ def check(options: Options) -> list[str]:
     if options.api_port == options.sites_port:
         raise CannotStart(f"API_PORT and SITES_PORT are both {options.api_port}; choose two.")
     for port, variable in ((options.api_port, "API_PORT"), (options.sites_port, "SITES_PORT")):
-        _check_port(port, variable)
+        check_port(port, variable)
     return list(_warnings())
 
 
-def _check_port(port: int, variable: str) -> None:
+def check_port(port: int, variable: str) -> None:
+    """Raise CannotStart if somebody has the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,21 +1,19 @@
 """Local Fargate: runs tasks as processes of this machine and tells of each change as ECS does."""
 
-import contextlib
 import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from local.container import Container, Spec
-from local.ecs import Catalog, EcsError, invalid, launch
+from local.ecs import Catalog, invalid, launch
 from local.logs import Logs
-from local.tasks import STAGES, Task, api_view, event_view, lost, new_task, short
-
-KEEP_STOPPED_SECONDS = 3600.0
-TOKEN_SECONDS = 86400.0
+from local.taskfiles import TaskFiles
+from local.tasks import Task, api_view, event_view, new_task, short
 
 
 class Fargate:
@@ -30,17 +28,14 @@ class Fargate:
         publish: Callable[[dict[str, Any]], None],
     ) -> None:
         self._catalog = catalog
-        self._folder = folder
         self._logs = logs
         self._program = program
         self._publish = publish
         self._lock = threading.RLock()
-        self._tasks: dict[str, Task] = {}
-        self._tokens: dict[str, dict[str, Any]] = {}
+        self._tasks = TaskFiles(folder)
         self._containers: dict[str, Container] = {}
         self._closed = False
-        folder.mkdir(parents=True, exist_ok=True)
-        self._recovered = self._load()
+        self._recovered = self._tasks.load()
 
     def announce_recovered(self) -> int:
         """Tell of the tasks that were lost with the last run of the stack; how many there were."""
@@ -65,36 +60,22 @@ class Fargate:
         """RunTask."""
         checked = launch(request, self._catalog)
         token = request.get("clientToken")
-        parameters = json.dumps({**request, "clientToken": None}, sort_keys=True)
         with self._lock:
-            if token and (known := self._tokens.get(token)) and time.time() - known["at"] < TOKEN_SECONDS:
-                if known["parameters"] != parameters:
-                    raise EcsError(
-                        "ConflictException",
-                        "The RunTask request could not be processed due to conflicts. The provided clientToken is "
-                        "already in use with a different RunTask request. The resourceIds are the existing task ARNs "
-                        "which are already associated with the clientToken.",
-                        resourceIds=known["tasks"],
-                    )
-                tasks = [api_view(self._tasks[arn]) for arn in known["tasks"] if arn in self._tasks]
-                return {"tasks": tasks, "failures": []}
+            known = self._tasks.known(token, request) if token else None
+            if known is not None:
+                return _copy({"tasks": [api_view(task) for task in known], "failures": []})
             tasks = [new_task(request, checked) for _ in range(checked.count)]
-            if token:
-                arns = [task["taskArn"] for task in tasks]
-                self._tokens[token] = {"at": time.time(), "parameters": parameters, "tasks": arns}
-            for task in tasks:
-                self._tasks[task["taskArn"]] = task
-                self._save(task, token)
-            answer = {"tasks": [api_view(task) for task in tasks], "failures": []}
+            self._tasks.add(tasks, token, request)
+            answer = _copy({"tasks": [api_view(task) for task in tasks], "failures": []})
         for task in tasks:
             threading.Thread(target=self._live, args=(task,), daemon=True).start()
-        return json.loads(json.dumps(answer))  # type: ignore[no-any-return]  # a copy, as the tasks go on changing
+        return answer
 
     def stop(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """StopTask."""
         self._catalog.cluster(request.get("cluster"))
         with self._lock:
-            task = self._find(request["task"])
+            task = self._tasks.find(request["task"])
             if not task:
                 raise invalid("The referenced task was not found.")
             if task["desiredStatus"] != "STOPPED":
@@ -109,7 +90,7 @@ class Fargate:
                 container = self._containers.get(task["taskArn"])
                 if container:
                     container.stop()
-            return {"task": json.loads(json.dumps(api_view(task)))}
+            return _copy({"task": api_view(task)})
 
     def describe(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """DescribeTasks."""
@@ -118,8 +99,8 @@ class Fargate:
             raise invalid("Tasks cannot be empty or more than 100.")
         tags = "TAGS" in request.get("include", [])
         with self._lock:
-            self._forget()
-            found = {name: self._find(name) for name in request["tasks"]}
+            self._tasks.forget_old()
+            found = {name: self._tasks.find(name) for name in request["tasks"]}
             answer = {
                 "tasks": [api_view(task, tags) for task in found.values() if task],
                 "failures": [
@@ -128,7 +109,7 @@ class Fargate:
                     if not task
                 ],
             }
-            return json.loads(json.dumps(answer))  # type: ignore[no-any-return]
+            return _copy(answer)
 
     def list_tasks(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """ListTasks."""
@@ -137,10 +118,10 @@ class Fargate:
         wanted = {"group": f"family:{request['family']}" if request.get("family") else None}
         wanted.update(startedBy=request.get("startedBy"), launchType=request.get("launchType"))
         with self._lock:
-            self._forget()
+            self._tasks.forget_old()
             arns = sorted(
-                arn
-                for arn, task in self._tasks.items()
+                task["taskArn"]
+                for task in self._tasks
                 if task["clusterArn"] == cluster.arn
                 and task["desiredStatus"] == desired
                 and all(value is None or task.get(key) == value for key, value in wanted.items())
@@ -166,12 +147,13 @@ class Fargate:
         self._change(task, lastStatus="PENDING", connectivity="CONNECTED", connectivityAt=now, pullStartedAt=now)
         definition = self._catalog.definition(task["taskDefinitionArn"])
         container = definition.containers[0]
-        folder = self._folder / short(task["taskArn"])
+        folder = self._tasks.home(task["taskArn"])
         code = None
         with self._lock:
             started = None
             if not self._closed and task["desiredStatus"] == "RUNNING":
-                started = Container(self._program(_environment(task, container), folder))
+                spec = self._program(_environment(task, container), folder)
+                started = Container(replace(spec, stop_seconds=float(container.get("stopTimeout", 30))))
                 self._containers[task["taskArn"]] = started
         if started:
             options = container["logConfiguration"]["options"]
@@ -214,47 +196,9 @@ class Fargate:
                     attachment["status"] = "ATTACHED"
                 for container in task["containers"]:
                     container["lastStatus"] = "RUNNING"
-            self._save(task)
+            self._tasks.save(task)
             event = event_view(task)
         self._publish(event)
-
-    def _find(self, name: str) -> Task | None:
-        for arn, task in self._tasks.items():
-            if name in {arn, short(arn)}:
-                return task
-        return None
-
-    def _forget(self) -> None:
-        """Drop the tasks that stopped more than an hour ago, as ECS does."""
-        oldest = time.time() - KEEP_STOPPED_SECONDS
-        for arn in [arn for arn, task in self._tasks.items() if task.get("stoppedAt", oldest) < oldest]:
-            del self._tasks[arn]
-            (self._folder / f"{short(arn)}.json").unlink(missing_ok=True)
-
-    def _save(self, task: Task, token: str | None = None) -> None:
-        path = self._folder / f"{short(task['taskArn'])}.json"
-        if token:
-            (path.with_suffix(".token")).write_text(json.dumps({"token": token, **self._tokens[token]}))
-        written = path.with_suffix(".new")
-        written.write_text(json.dumps(task))
-        written.replace(path)
-
-    def _load(self) -> list[Task]:
-        """Read the tasks of an earlier run; those it left running are lost with it."""
-        ended = []
-        for path in sorted(self._folder.glob("*.token")):
-            with contextlib.suppress(ValueError):
-                saved = json.loads(path.read_text())
-                self._tokens[saved.pop("token")] = saved
-        for path in sorted(self._folder.glob("*.json")):
-            task = json.loads(path.read_text())
-            self._tasks[task["taskArn"]] = task
-            shutil.rmtree(self._folder / path.stem, ignore_errors=True)
-            if STAGES.index(task["lastStatus"]) < STAGES.index("STOPPED"):
-                lost(task)
-                self._save(task)
-                ended.append(task)
-        return ended
 
 
 def _arn(cluster: str, task_id: str) -> str:
@@ -268,3 +212,9 @@ def _environment(task: Task, container: Mapping[str, Any]) -> dict[str, str]:
         if override.get("name") == container["name"]:
             pairs += override.get("environment", [])
     return {pair["name"]: pair["value"] for pair in pairs}
+
+
+def _copy(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer as it is now; the tasks go on changing."""
+    copy: dict[str, Any] = json.loads(json.dumps(answer))
+    return copy

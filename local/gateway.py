@@ -1,28 +1,24 @@
 """Local API Gateway: HTTP servers that hand requests to functions in HTTP API's payload 2.0."""
 
-import base64
 import json
 import re
-import secrets
 import socket
+import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.message import Message
 from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from local.lambdas import Outcome
+from local.payload import answer_of, event_of
 
-ACCOUNT = "123456789012"
 BODY_LIMIT = 10 * 1024 * 1024
 SAFE = {"GET", "HEAD", "OPTIONS"}
-TEXT = re.compile(r"^(text/|application/(json|xml|javascript)\b|application/[\w.+-]+\+json\b)")
 CONTROL = re.compile(r"[\0-\x1f\x7f]")
 Check = Callable[[str, Message], "Refusal | None"]
 
@@ -125,6 +121,8 @@ class Gateway(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A visitor who went away is no news."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -157,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(404, {"content-type": "application/json"}, b'{"message":"Not Found"}')
             return
         route, parameters = found
-        outcome = self.server.invoke(route.arn, event_of(self, route, parameters, path, query, body))
+        outcome = self.server.invoke(route.arn, event_of(self, route.key, parameters, path, query, body))
         self._answer(*answer_of(outcome))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_request  # noqa: N815
@@ -200,77 +198,6 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD" and not bodiless:
             self.wfile.write(body)
         self.wfile.flush()
-
-
-def event_of(
-    request: BaseHTTPRequestHandler, route: Route, parameters: Mapping[str, str], path: str, query: str, body: bytes
-) -> dict[str, Any]:
-    """The request as an HTTP API hands it to a function."""
-    headers: dict[str, str] = {}
-    for key, value in request.headers.items():
-        headers[key.lower()] = f"{headers[key.lower()]},{value}" if key.lower() in headers else value
-    cookies = [cookie.strip() for cookie in headers.pop("cookie", "").split(";") if cookie.strip()]
-    now = datetime.now(UTC)
-    host = headers.get("host", "")
-    headers |= {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http"}
-    headers |= {"x-forwarded-port": host.rpartition(":")[2] if ":" in host else "80"}
-    text = bool(TEXT.match(headers.get("content-type", "")))
-    event: dict[str, Any] = {
-        "version": "2.0",
-        "routeKey": route.key,
-        "rawPath": unquote(path),  # HTTP APIs decode the path, and leave the query as it is
-        "rawQueryString": query,
-        "headers": headers,
-        "requestContext": {
-            "accountId": ACCOUNT,
-            "apiId": "local",
-            "domainName": host,
-            "domainPrefix": host.split(".")[0],
-            "http": {
-                "method": request.command,
-                "path": unquote(path),
-                "protocol": request.request_version,
-                "sourceIp": "127.0.0.1",
-                "userAgent": headers.get("user-agent", ""),
-            },
-            "requestId": secrets.token_urlsafe(11) + "=",
-            "routeKey": route.key,
-            "stage": "$default",
-            "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
-            "timeEpoch": int(time.time() * 1000),
-        },
-        "isBase64Encoded": bool(body) and not text,
-    }
-    values: dict[str, str] = {}
-    for key, value in parse_qsl(query, keep_blank_values=True):
-        values[key] = f"{values[key]},{value}" if key in values else value
-    if values:
-        event["queryStringParameters"] = values
-    if parameters:
-        event["pathParameters"] = dict(parameters)
-    if cookies:
-        event["cookies"] = cookies
-    if body:
-        event["body"] = body.decode("utf-8", "replace") if text else base64.b64encode(body).decode()
-    return event
-
-
-def answer_of(outcome: Outcome) -> tuple[int, dict[str, Any], bytes]:
-    """Status, headers and body of a function's answer, as an HTTP API makes them of it."""
-    if outcome.error:
-        late = outcome.error["errorType"] == "Sandbox.Timedout"
-        status, message = (503, "Service Unavailable") if late else (500, "Internal Server Error")
-        return status, {"content-type": "application/json"}, json.dumps({"message": message}).encode()
-    result = outcome.result
-    if not isinstance(result, dict) or "statusCode" not in result:
-        return 200, {"content-type": "application/json"}, json.dumps(result).encode()
-    headers: dict[str, Any] = {str(key).lower(): value for key, value in (result.get("headers") or {}).items()}
-    headers.setdefault("content-type", "text/plain;charset=UTF-8")
-    if result.get("cookies"):
-        headers["set-cookie"] = list(result["cookies"])
-    body = result.get("body") or ""
-    data = base64.b64decode(body) if result.get("isBase64Encoded") else str(body).encode()
-    return int(result["statusCode"]), headers, data
 
 
 def _part(part: str) -> str:

@@ -1,12 +1,8 @@
 """Local Lambda: warm worker processes for each function, invoked in line or in the background."""
 
 import contextlib
-import json
 import os
 import queue
-import selectors
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -14,34 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from local.timers import Timers
+from local.worker import Function, Worker, environment_of
 
-RUNTIME = Path(__file__).with_name("runtime.py")
-MOST_WORKERS = 10
 PATIENCE_SECONDS = 0.25  # a warm worker that is free soon beats a new one on a machine with few cores
-INIT_SECONDS = 60.0
 RETRY_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Function:
-    """One function of the template, its properties resolved."""
-
-    logical_id: str
-    name: str
-    arn: str
-    handler: str
-    code: Path
-    layers: tuple[Path, ...]
-    environment: Mapping[str, str]
-    timeout: float
-    memory: int
-    workers: int = MOST_WORKERS
-    retries: int = 2
-    on_failure: str | None = None
-    dead_letters: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,68 +31,6 @@ class Outcome:
 def failed(request_id: str, kind: str, message: str) -> Outcome:
     """The outcome of an invocation that the platform ended."""
     return Outcome(request_id, error={"errorType": kind, "errorMessage": message})
-
-
-class Worker:
-    """One process with the handler loaded; takes one invocation at a time."""
-
-    def __init__(self, function: Function, environment: Mapping[str, str], log: Path) -> None:
-        answers, answer_end = os.pipe()
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", str(RUNTIME), str(answer_end), str(function.code), *map(str, function.layers)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=dict(environment),
-                cwd=function.code,
-                pass_fds=[answer_end],
-                start_new_session=True,
-            )
-        os.close(answer_end)
-        self._calls = cast("IO[bytes]", self._process.stdin)
-        os.set_blocking(answers, False)
-        self._answers = answers
-        self._closing = threading.Lock()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(answers, selectors.EVENT_READ)
-
-    def ready(self) -> Mapping[str, Any] | None:
-        """Wait until the handler is loaded; the error if it cannot be."""
-        message = self._read(time.monotonic() + INIT_SECONDS)
-        return message.get("error")
-
-    def invoke(self, call: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Hand over a call and wait for its answer; TimeoutError and EOFError mean that the worker is spent."""
-        line = json.dumps(call).encode() + b"\n"
-        try:
-            self._calls.write(line)
-            self._calls.flush()
-        except (BrokenPipeError, ValueError) as error:
-            raise EOFError("the worker has exited") from error
-        return self._read(time.monotonic() + seconds)
-
-    def close(self) -> None:
-        """End the process."""
-        with self._closing:
-            self._process.kill()
-            self._process.wait()
-            if not self._calls.closed:
-                with contextlib.suppress(BrokenPipeError):
-                    self._calls.close()
-
-    def _read(self, deadline: float) -> dict[str, Any]:
-        line = bytearray()
-        while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._selector.select(left):
-                raise TimeoutError
-            chunk = os.read(self._answers, 1 << 20)
-            if not chunk:
-                raise EOFError("the worker has exited")
-            line += chunk
-        message: dict[str, Any] = json.loads(line)
-        return message
 
 
 class Lambdas:
@@ -186,13 +99,21 @@ class Lambdas:
 
     def invoke_later(self, arn: str, event: Any, attempt: int = 1) -> None:
         """Invoke a function in the background, again if it fails, and send what failed for good to its queue."""
-        self._timers.soon(lambda: self._try(self.functions[arn], event, attempt))
+        function = self.functions[arn]
 
-    def report(self, function: Function, outcome: Outcome, what: str) -> None:
-        """Say on the console that an invocation failed."""
-        if outcome.error and not self._closed:
-            error = outcome.error
-            self._tell(f"{function.logical_id} {what}: {error['errorType']}: {error['errorMessage']}"[:500])
+        def work() -> None:
+            if not self._try(function, event, attempt):
+                delay = RETRY_SECONDS * attempt
+                self._timers.later(delay, lambda: self.invoke_later(arn, event, attempt + 1))
+
+        self._timers.soon(work)
+
+    def invoke_in_order(self, arn: str, event: Any) -> None:
+        """The same, but wait until it is done, so that the caller's next event comes after it."""
+        attempt = 1
+        while not self._try(self.functions[arn], event, attempt):
+            time.sleep(RETRY_SECONDS * attempt)
+            attempt += 1
 
     def close(self) -> None:
         """End all workers."""
@@ -202,20 +123,21 @@ class Lambdas:
         for worker in alive:
             worker.close()
 
-    def _try(self, function: Function, event: Any, attempt: int) -> None:
+    def _try(self, function: Function, event: Any, attempt: int) -> bool:
+        """Invoke once; False if it is to be tried again."""
         outcome = self.invoke(function.arn, event)
         if not outcome.error or self._closed:
-            return
+            return True
+        error = f"{outcome.error['errorType']}: {outcome.error['errorMessage']}"[:500]
         if attempt <= function.retries:
-            self.report(function, outcome, f"failed, attempt {attempt} of {function.retries + 1}")
-            delay = RETRY_SECONDS * attempt
-            self._timers.later(delay, lambda: self.invoke_later(function.arn, event, attempt + 1))
-            return
-        self.report(function, outcome, "failed for good")
+            self._tell(f"{function.logical_id} failed, attempt {attempt} of {function.retries + 1}: {error}")
+            return False
+        self._tell(f"{function.logical_id} failed for good: {error}")
         if function.on_failure:
             self._send(function.on_failure, failure_record(function, event, outcome, attempt))
         if function.dead_letters:
             self._send(function.dead_letters, event)
+        return True
 
     def _take(self, function: Function) -> Worker:
         idle = self._idle[function.arn]
@@ -239,7 +161,7 @@ class Lambdas:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the local stack is ending")
-            worker = Worker(function, {**self._settings, **self._environment(function)}, log)
+            worker = Worker(function, {"PATH": os.defpath, **self._settings, **environment_of(function)}, log)
             self._alive.add(worker)
         return worker
 
@@ -251,22 +173,6 @@ class Lambdas:
         worker.close()
         with self._lock:
             self._alive.discard(worker)
-
-    def _environment(self, function: Function) -> dict[str, str]:
-        return {
-            "PATH": os.defpath,
-            "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
-            "_HANDLER": function.handler,
-            "LAMBDA_TASK_ROOT": str(function.code),
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
-            "AWS_LAMBDA_FUNCTION_NAME": function.name,
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}",
-            **function.environment,
-        }
 
 
 def failure_record(function: Function, event: Any, outcome: Outcome, attempts: int) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-ACCOUNT = "123456789012"
+from local.account import ACCOUNT, REGION
+
 BATCH_SECONDS = 0.2
 BATCH_EVENTS = 1000
 BATCH_BYTES = 200_000
@@ -41,9 +42,9 @@ class Logs:
     """Log groups with their streams, each a file of JSON lines ``[id, timestamp, message]``."""
 
     def __init__(
-        self, folder: Path, groups: set[str], subscriptions: list[Subscription], deliver: Callable[[str, Any], bool]
+        self, folder: Path, groups: set[str], subscriptions: list[Subscription], deliver: Callable[[str, Any], None]
     ) -> None:
-        """``deliver`` invokes the function of an ARN with a batch and says whether it went well."""
+        """``deliver`` invokes the function of an ARN with a batch, and again if it fails."""
         self._folder = folder
         self._groups = groups
         self._subscriptions = subscriptions
@@ -65,9 +66,8 @@ class Logs:
                 file.writelines(json.dumps([e["id"], e["timestamp"], e["message"]]) + "\n" for e in events)
         return events
 
-    def subscribers(self, group: str, stream: str, events: list[Event]) -> bool:
-        """Send a batch to the group's subscriptions; whether all of them took it."""
-        good = True
+    def deliver(self, group: str, stream: str, events: list[Event]) -> None:
+        """Send a batch to the group's subscriptions."""
         for subscription in self._subscriptions:
             if subscription.group == group:
                 payload = {
@@ -79,8 +79,7 @@ class Logs:
                     "logEvents": events,
                 }
                 data = base64.b64encode(gzip.compress(json.dumps(payload).encode(), compresslevel=1)).decode()
-                good = self._deliver(subscription.arn, {"awslogs": {"data": data}}) and good
-        return good
+                self._deliver(subscription.arn, {"awslogs": {"data": data}})
 
     def call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """Answer an API call about a task's log group; None if it is another's."""
@@ -134,7 +133,7 @@ class Logs:
         streams = []
         for name in self._names(group, request.get("logStreamNamePrefix", "")):
             times = [at for _, at, _ in self._read(group, name)]
-            arn = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:{group}:log-stream:{name}"
+            arn = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:log-stream:{name}"
             streams.append(
                 {
                     "logStreamName": name,
@@ -211,9 +210,6 @@ class Stream:
                 ended = self._ended and not self._lines
             if lines:
                 events = self._logs.put(self._group, self._name, lines)
-                for _ in range(3):
-                    if self._logs.subscribers(self._group, self._name, events):
-                        break
-                    time.sleep(0.5)
+                self._logs.deliver(self._group, self._name, events)
             if ended:
                 return

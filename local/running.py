@@ -11,6 +11,7 @@ from typing import Any
 
 from moto.sqs.models import sqs_backends
 
+from local.account import ACCOUNT, REGION
 from local.aws import Endpoint
 from local.checks import CannotLoad
 from local.container import Spec
@@ -21,7 +22,7 @@ from local.journal import Journal
 from local.lambdas import Lambdas
 from local.logs import Logs
 from local.options import NO_AWS_FILES, ROOT, Options
-from local.stack import ACCOUNT, REGION, create
+from local.stack import create
 from local.template import translated
 from local.timers import Timers
 
@@ -45,7 +46,7 @@ def running(options: Options, state: Path, cache: Path, tell: Tell) -> Iterator[
         ends.callback(timers.close)
         endpoint = Endpoint()
         template = translated(ROOT / "template.yaml", REGION, cache)
-        stack = create(template, options.parameters, REGION, ROOT)
+        stack = create(template, options.parameters, ROOT)
         functions = state / "functions"
         functions.mkdir(exist_ok=True)
         region = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
@@ -56,16 +57,11 @@ def running(options: Options, state: Path, cache: Path, tell: Tell) -> Iterator[
         warming = threading.Thread(target=lambda: errors.extend(lambdas.warm()), daemon=True)
         warming.start()
 
-        def deliver(arn: str, batch: Any) -> bool:
-            outcome = lambdas.invoke(arn, batch)
-            lambdas.report(lambdas.functions[arn], outcome, "failed on a log batch")
-            return outcome.error is None
-
-        logs = Logs(state / "logs", stack.log_groups, stack.subscriptions, deliver)
+        logs = Logs(state / "logs", stack.log_groups, stack.subscriptions, lambdas.invoke_in_order)
         bus = Bus(stack.rules, stack.schedules, options.chaos, timers, lambdas.invoke_later, send_to_queue)
         fargate = Fargate(stack.catalog, state / "tasks", logs, builder(cache), bus.publish)
         ends.callback(fargate.close)
-        endpoint.logs, endpoint.fargate = logs, fargate
+        endpoint.logs, endpoint.fargate, endpoint.lambdas = logs, fargate, lambdas
         if options.state:
             endpoint.replay(Journal(state / "journal"))
         warming.join()

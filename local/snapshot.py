@@ -9,14 +9,15 @@ from typing import Any
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
+from local.account import ACCOUNT, REGION
 from local.journal import Entry
 
 JSON = "application/x-amz-json-1.0"
 
 
-def snapshot(ask: Callable[[Entry], bytes], account: str, region: str) -> Iterator[Entry]:
+def snapshot(ask: Callable[[Entry], bytes]) -> Iterator[Entry]:
     """The requests that put every item and object that is there now; ``ask`` answers a request."""
-    for table in dynamodb_backends[account][region].tables:
+    for table in dynamodb_backends[ACCOUNT][REGION].tables:
         scan: dict[str, Any] = {"TableName": table}
         while True:
             page = json.loads(ask(_dynamodb("Scan", scan)))
@@ -25,7 +26,7 @@ def snapshot(ask: Callable[[Entry], bytes], account: str, region: str) -> Iterat
             if "LastEvaluatedKey" not in page:
                 break
             scan["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-    for name, bucket in s3_backends[account]["aws"].buckets.items():
+    for name, bucket in s3_backends[ACCOUNT]["aws"].buckets.items():
         for key in bucket.keys.values():
             headers = {f"HTTP_{k.upper().replace('-', '_')}": str(v) for k, v in key.metadata.items()}
             headers["CONTENT_TYPE"] = headers.pop("HTTP_CONTENT_TYPE", "binary/octet-stream")
@@ -34,7 +35,7 @@ def snapshot(ask: Callable[[Entry], bytes], account: str, region: str) -> Iterat
 
 
 def _dynamodb(action: str, request: dict[str, Any]) -> Entry:
-    scope = "20260101/us-east-1/dynamodb/aws4_request"
+    scope = f"20260101/{REGION}/dynamodb/aws4_request"
     headers = {
         "CONTENT_TYPE": JSON,
         "HTTP_X_AMZ_TARGET": f"DynamoDB_20120810.{action}",

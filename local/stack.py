@@ -9,30 +9,16 @@ from typing import Any
 
 from moto.cloudformation import parsing
 from moto.cloudformation.models import cloudformation_backends
-from moto.core.common_models import CloudFormationModel
 
+from local.account import ACCOUNT, REGION
 from local.ecs import Catalog, Cluster, TaskDefinition
 from local.events import Rule, Schedule, Target, seconds_of
 from local.gateway import HttpApi, Route
-from local.lambdas import Function
 from local.logs import Subscription
+from local.standins import name_of, stand_in
+from local.worker import Function
 
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
 NAME = "tidegate"
-ARNS = {
-    "AWS::Lambda::Function": "lambda:{region}:{account}:function:{name}",
-    "AWS::Lambda::LayerVersion": "lambda:{region}:{account}:layer:{name}:1",
-    "AWS::Scheduler::Schedule": "scheduler:{region}:{account}:schedule/default/{name}",
-}
-NAMES = {"AWS::Lambda::Function": "FunctionName", "AWS::Lambda::LayerVersion": "LayerName"}
-# What these do in moto needs Docker or an archive of code; the local stack runs functions itself.
-OURS = {
-    "AWS::Lambda::Function",
-    "AWS::Lambda::LayerVersion",
-    "AWS::Lambda::EventInvokeConfig",
-    "AWS::Lambda::Permission",
-}
 
 
 @dataclass(frozen=True)
@@ -51,21 +37,23 @@ class Stack:
 class Created:
     """A stack that CloudFormation has made, to be read by type and by logical id."""
 
-    def __init__(self, template: dict[str, Any], parameters: Mapping[str, str], region: str) -> None:
-        self.region = region
+    def __init__(self, template: dict[str, Any], parameters: Mapping[str, str]) -> None:
         self._resources = template["Resources"]
-        _stand_in({resource["Type"] for resource in self._resources.values()})
-        # Names without a random part, so that a kept journal still fits after a restart.
-        parsing.generate_resource_name = _name
-        backend = cloudformation_backends[ACCOUNT][region]
+        stand_in({resource["Type"] for resource in self._resources.values()})
+        parsing.generate_resource_name = name_of
+        backend = cloudformation_backends[ACCOUNT][REGION]
         self._map: Any = backend.create_stack(NAME, json.dumps(template), dict(parameters)).resource_map
+        made = {name: resource for name, resource in self._resources.items() if self._map[name] is not None}
+        self._resources = made
+        # moto's DescribeStackResource fails over resources that a condition left out.
+        self._map._resource_json_map = made  # noqa: SLF001
 
     def of(self, kind: str) -> dict[str, dict[str, Any]]:
         """The resources of a type with their properties, by logical id."""
         return {
             name: parsing.clean_json(resource.get("Properties", {}), self._map)
             for name, resource in self._resources.items()
-            if resource["Type"] == kind and self._map[name] is not None
+            if resource["Type"] == kind
         }
 
     def ref(self, name: str) -> str:
@@ -77,10 +65,10 @@ class Created:
         return str(self._map[name].get_cfn_attribute(attribute))
 
 
-def create(template: dict[str, Any], parameters: Mapping[str, str], region: str, root: Path) -> Stack:
+def create(template: dict[str, Any], parameters: Mapping[str, str], root: Path) -> Stack:
     """Create the stack in moto and read back what the local stack serves itself."""
     known = template.get("Parameters", {})
-    created = Created(template, {key: value for key, value in parameters.items() if key in known}, region)
+    created = Created(template, {key: value for key, value in parameters.items() if key in known})
     functions = [_function(created, name, of, root) for name, of in created.of("AWS::Lambda::Function").items()]
     subscriptions = [
         Subscription(name, of["LogGroupName"], of["DestinationArn"])
@@ -101,61 +89,6 @@ def create(template: dict[str, Any], parameters: Mapping[str, str], region: str,
         catalog=catalog,
         log_groups=groups,
     )
-
-
-def _stand_in(types: set[str]) -> None:
-    """Give moto's CloudFormation a model of each type it lacks, so that references to it resolve."""
-    known = {model.cloudformation_type() for model in CloudFormationModel.__subclasses__()}
-    for kind in types:
-        if kind in OURS or kind not in known:
-            type(kind, (StandIn, CloudFormationModel), {"kind": kind})
-    parsing.get_model_list.cache_clear()
-    parsing.get_model_map.cache_clear()
-    parsing.get_name_type_map.cache_clear()
-
-
-class StandIn:
-    """A resource of which only the name matters here."""
-
-    kind = ""
-
-    def __init__(self, name: str, account: str, region: str) -> None:
-        self.name = name
-        self.physical_resource_id = name
-        pattern = ARNS.get(self.kind, "{service}:{region}:{account}:{name}")
-        service = self.kind.split("::")[1].lower()
-        self.arn = "arn:aws:" + pattern.format(service=service, region=region, account=account, name=name)
-        if self.kind == "AWS::Lambda::LayerVersion":
-            self.physical_resource_id = self.arn
-
-    @classmethod
-    def cloudformation_type(cls) -> str:
-        return cls.kind
-
-    @classmethod
-    def cloudformation_name_type(cls) -> str:
-        return NAMES.get(cls.kind, "")
-
-    @classmethod
-    def has_cfn_attr(cls, attr: str) -> bool:  # noqa: ARG003
-        return True
-
-    @classmethod
-    def create_from_cloudformation_json(
-        cls, resource_name: str, _properties: Any, account_id: str, region_name: str, **_: Any
-    ) -> "StandIn":
-        return cls(resource_name, account_id, region_name)
-
-    def is_created(self) -> bool:
-        return True
-
-    def get_cfn_attribute(self, attribute_name: str) -> str:
-        return self.arn if attribute_name.endswith("Arn") else f"{self.name}.{attribute_name}.local"
-
-
-def _name(resource_type: str, stack_name: str, logical_id: str) -> str:
-    name = f"{stack_name}-{logical_id}"
-    return name.lower() if resource_type in {"AWS::S3::Bucket", "AWS::ECR::Repository"} else name
 
 
 def _function(created: Created, name: str, of: dict[str, Any], root: Path) -> Function:

@@ -22,7 +22,6 @@ TIMES = {
     "updatedAt",
 }
 ONLY_API = {"healthStatus", "platformFamily", "tags"}
-STAGES = ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED")
 
 
 def short(arn: str) -> str:

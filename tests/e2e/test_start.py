@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.local_stack import (
     ROOT,
+    call,
     command,
     descendants,
     environment,
@@ -140,3 +141,32 @@ def sleepers(process: subprocess.Popen[str]) -> int:
         except psutil.Error:
             continue
     return count
+
+
+def test_sites_of_a_deployed_stack(tmp_path: Path) -> None:
+    with local_stack() as stack:
+        build = stack.build(repository(tmp_path / "site", {"index.html": "deployed"}))
+        endpoint = next(line.split()[1] for line in stack.printed if line.startswith("AWS"))
+        port = free_ports(1)[0]
+        account = {"AWS_ACCESS_KEY_ID": "mine", "AWS_SECRET_ACCESS_KEY": "mine", "AWS_DEFAULT_REGION": "us-east-1"}
+        settings = environment(AWS_ENDPOINT_URL=endpoint, SITES_PORT=port, **account)
+        del settings["AWS_PROFILE"]
+        process = subprocess.Popen(
+            command("sites", "--stack", "tidegate"), cwd=ROOT, env=settings, stdout=subprocess.PIPE, text=True
+        )
+        with process:
+            try:
+                assert process.stdout
+                assert f"localhost:{port}" in process.stdout.readline()
+                host = {"host": f"{build['projectSlug']}.localhost:{port}"}
+                assert call(port, "GET", "/", None, host).body == b"deployed"
+            finally:
+                process.send_signal(signal.SIGINT)
+        assert process.returncode == 0
+
+
+def test_sites_of_a_stack_that_is_not_there() -> None:
+    result = run("sites", "--stack", "nowhere", SITES_PORT=free_ports(1)[0])
+    assert result.returncode == 1
+    assert result.stdout.count("\n") == 1
+    assert "nowhere cannot be read" in result.stdout
