@@ -1,6 +1,5 @@
 """Tiny projects of each package manager, with packages from the real registry."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,10 @@ from builder.tests.stage import BUILDER, npm_package
 from tidegate_builder.package_manager import known_versions
 
 COREPACK = BUILDER / "node_modules/corepack/dist/corepack.js"
-BUILD = "const n = require('is-number'); require('fs').mkdirSync('dist'); require('fs').writeFileSync('dist/index.html', 'is ' + n(7));"
+BUILD = (
+    "const n = require('is-number'), fs = require('fs');"
+    "fs.mkdirSync('dist'); fs.writeFileSync('dist/index.html', 'is ' + n(7));"
+)
 PACKAGE = npm_package(scripts={"build": "node build.cjs"}, dependencies={"is-number": "7.0.0"})
 
 pytestmark = [
@@ -135,9 +137,10 @@ def test_pnpm_by_package_manager(stage):
 def test_a_workspaces_member(stage, manager):
     files = {
         "package.json": npm_package(workspaces=["apps/*", "packages/*"]),
-        "packages/shared/package.json": npm_package(name="shared", main="index.js"),
+        "packages/shared/package.json": npm_package(
+            name="shared", main="index.js", dependencies={"is-number": "7.0.0"}
+        ),
         "packages/shared/index.js": "module.exports = require('is-number');",
-        "packages/shared/readme.md": "",
         "apps/web/package.json": npm_package(
             name="web",
             scripts={"build": "node build.cjs"},
@@ -145,8 +148,6 @@ def test_a_workspaces_member(stage, manager):
         ),
         "apps/web/build.cjs": BUILD.replace("'is-number'", "'shared'"),
     }
-    shared = json.loads(json.dumps(files["packages/shared/package.json"])) | {"dependencies": {"is-number": "7.0.0"}}
-    files["packages/shared/package.json"] = shared
     if manager == "pnpm":
         files["pnpm-workspace.yaml"] = "packages:\n  - apps/*\n  - packages/*\n"
     version = {"yarn": known_versions()["yarn"]["1"], "pnpm": known_versions()["pnpm"]["9"]}.get(manager)
@@ -158,12 +159,9 @@ def test_a_workspaces_member(stage, manager):
 
 def test_a_framework_without_a_build_script(stage):
     package = npm_package(devDependencies={"vite": "^8.3.8"})
-    stage.write(
-        {"package.json": package, "index.html": "<h1>Hi</h1><script type=module src=/m.js></script>", "m.js": "1"}
-    )
-    run_files = {"package.json": package, "index.html": "<script type=module src=/m.js></script>", "m.js": "alert(1)"}
     shutil.rmtree(stage.repository_path)
-    stage.commit(run_files)
+    page = "<script type=module src=/m.js></script>"
+    stage.commit({"package.json": package, "index.html": page, "m.js": "alert(1)"})
     run = stage.build()
     assert run.exit_code == 0, run.log
     assert run.result["framework"] == "vite"
