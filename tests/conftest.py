@@ -1,28 +1,30 @@
 """The stack's AWS resources in moto, made from template.yaml's own definitions."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse
 
 from tests.fakes import FakeEcs
-from tidegate import aws
+from tidegate import aws, sites
 from tidegate.settings import Settings, settings
 
 ROOT = Path(__file__).parent.parent
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
-_CACHED = (settings, aws.dynamodb, aws.ecs, aws.s3, aws.sts)
 TABLES = ("BuildsTable", "ProjectsTable", "LogsTable")
 
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The functions' environment, with empty tables, a bucket and a cluster behind it."""
+    """The functions' environment, with empty tables, a bucket and a cluster behind it.
+
+    The AWS clients stay from test to test: to make them costs more than all else here.
+    """
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
@@ -55,18 +57,22 @@ def set_environment(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def _forget() -> None:
-    for cached in _CACHED:
-        cached.cache_clear()
+    settings.cache_clear()
+    sites.missing.clear()
+
+
+@cache
+def _resources() -> dict[str, Any]:
+    resources: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
+    return resources
 
 
 def _create() -> dict[str, str]:
-    resources = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
-    dynamodb = boto3.client("dynamodb")
     for name in TABLES:
-        properties = resources[name]["Properties"]
+        properties = _resources()[name]["Properties"]
         wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-        dynamodb.create_table(TableName=name, **{key: properties[key] for key in wanted if key in properties})
-    boto3.client("s3").create_bucket(Bucket="artifacts", CreateBucketConfiguration={"LocationConstraint": REGION})
+        aws.dynamodb().create_table(TableName=name, **{key: properties[key] for key in wanted if key in properties})
+    aws.s3().create_bucket(Bucket="artifacts", CreateBucketConfiguration={"LocationConstraint": REGION})
     return {
         "BUILDS_TABLE": "BuildsTable",
         "PROJECTS_TABLE": "ProjectsTable",

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from tidegate import service
 from tidegate.observability import logger
 from tidegate.sites import Request, Response
@@ -18,13 +19,20 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     headers = event["headers"]
     request = Request(
         path=event["rawPath"],
+        query=event.get("rawQueryString", ""),
         head=method == "HEAD",
-        html="text/html" in headers.get("accept", "text/html"),
-        range=headers.get("range"),
+        html=_wants_page(headers),
+        range=None if "if-range" in headers else headers.get("range"),  # the whole file is always right
         if_none_match=headers.get("if-none-match"),
         if_modified_since=headers.get("if-modified-since"),
     )
     return _write(service.visit(headers.get("host", ""), request))
+
+
+def _wants_page(headers: dict[str, str]) -> bool:
+    """Whether a page will do: not for a browser's scripts and pictures, but for tools that take anything."""
+    accept = headers.get("accept", "*/*")
+    return "text/html" in accept or (accept.strip() == "*/*" and "sec-fetch-dest" not in headers)
 
 
 def _write(response: Response) -> dict[str, Any]:
