@@ -133,4 +133,5 @@ def _read(ids: list[str], *, newest_first: bool = False) -> Iterator[Build]:
 
 
 def _build(item: Any) -> Build:
-    return msgspec.convert(aws.from_item(item), Build)
+    # A build that is done has no `open` in the table, and would else be read with the default.
+    return msgspec.convert({"open": None} | aws.from_item(item), Build)
