@@ -40,7 +40,7 @@ def create_project() -> Response[bytes]:
     new = inputs.parse_new_project(inputs.parse_json_object(_body()), service.build_defaults())
     now = _now()
     build = service.create_build(new, str(ULID.from_datetime(now)), now)
-    if build.failure:
+    if build.failure and build.status is Status.FAILED:
         raise NotStarted(build.failure.code, f"{build.failure.message} {build.failure.fix}", build.id)
     slug = build.project_slug
     return _json(

@@ -26,8 +26,8 @@ DEFAULTS = inputs.BuildDefaults(protocols=("https",), private_hosts=False, cpu=2
 LOCAL = inputs.BuildDefaults(protocols=("https", "http", "file"), private_hosts=True, cpu=2048, memory=4096)
 git_url = partial(inputs.git_url, protocols=("https",), private_hosts=False)
 local_url = partial(inputs.git_url, protocols=("https", "http", "file"), private_hosts=True)
-cheap = settings(max_examples=150, deadline=None)
-spawning = settings(max_examples=60, deadline=None)
+cheap = settings(max_examples=300, deadline=None)
+spawning = settings(max_examples=150, deadline=None)
 
 
 def errors_of(body: dict[str, Any], defaults: inputs.BuildDefaults = DEFAULTS) -> dict[str, str]:
