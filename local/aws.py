@@ -61,6 +61,11 @@ class Endpoint:
         self.lambdas: Lambdas | None = None
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
     def replay(self, journal: Journal) -> int:
         """Make the changes of an earlier run again, and write down those to come; how many there were."""
         count = 0
@@ -105,7 +110,8 @@ class Endpoint:
         request.max_form_memory_size = None
         bucket = request.path.strip("/").split("/")[0]
         try:
-            upload = read_upload(request, bucket, datetime.now(UTC))
+            with request:
+                upload = read_upload(request, bucket, datetime.now(UTC))
         except UploadRefused as error:
             return error.response()
         headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in upload.headers.items()}

@@ -82,6 +82,7 @@ class Container:
                 rest = b""
         if rest:
             yield rest
+        self._output.close()
 
     def stop(self) -> None:
         """Ask the builder to end: SIGTERM, and SIGKILL when its time is up."""
@@ -99,6 +100,8 @@ class Container:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+        finally:
+            self.kill()
 
     def _order(self, line: str) -> None:
         with contextlib.suppress(BrokenPipeError, ValueError):

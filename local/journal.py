@@ -102,6 +102,10 @@ class Journal:
         self._file.close()
         self._file = self._path.open("ab", buffering=0)
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     def append(self, entry: Entry) -> None:
         """Add an entry; it outlives the process as soon as this returns."""
         view = memoryview(_record(entry))

@@ -121,7 +121,11 @@ class Lambdas:
             self._closed = True
             alive = list(self._alive)
         for worker in alive:
-            worker.close()
+            worker.kill()
+        for idle in self._idle.values():
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    idle.get_nowait().close()
 
     def _try(self, function: Function, event: Any, attempt: int) -> bool:
         """Invoke once; False if it is to be tried again."""

@@ -78,14 +78,19 @@ class Worker:
             raise EOFError("the worker has exited") from error
         return self._read(time.monotonic() + seconds)
 
-    def close(self) -> None:
-        """End the process."""
+    def kill(self) -> None:
+        """End the process, from any thread; an invocation that waits for it sees its end."""
         with self._closing:
             self._process.kill()
             self._process.wait()
-            if not self._calls.closed:
-                with contextlib.suppress(BrokenPipeError):
-                    self._calls.close()
+
+    def close(self) -> None:
+        """End the process and let go of it; only for the thread that uses the worker."""
+        self.kill()
+        self._selector.close()
+        os.close(self._answers)
+        with contextlib.suppress(BrokenPipeError):
+            self._calls.close()
 
     def _read(self, deadline: float) -> dict[str, Any]:
         line = bytearray()
