@@ -38,8 +38,7 @@ T = TypeVar("T")
 def create_project() -> Response[bytes]:
     """Accept a repository and start its build; the first clients' contract."""
     new = inputs.parse_new_project(inputs.parse_json_object(_body()), service.build_defaults())
-    now = _now()
-    build = service.create_build(new, str(ULID.from_datetime(now)), now)
+    build = _once(lambda build_id, name, now: service.create_build(new, build_id, now, name))
     if build.failure and build.status is Status.FAILED:
         raise NotStarted(build.failure.code, f"{build.failure.message} {build.failure.fix}", build.id)
     slug = build.project_slug
@@ -67,10 +66,45 @@ def list_builds(slug: str) -> Response[bytes]:
     return _json({"items": [_build_view(build) for build in page.builds], "cursor": _cursor(page.before_id)})
 
 
+@app.post("/v1/projects/<slug>/builds")
+def create_build(slug: str) -> Response[bytes]:
+    """Start a build of a known project."""
+    project = service.find_project(_named("project", inputs.slug, slug))
+    body = inputs.parse_json_object(_body()) if app.current_event.body else {}
+    new = inputs.parse_new_build(body, project.git_url, project.slug, service.build_defaults())
+    return _accepted(_once(lambda build_id, _, now: service.create_build(new, build_id, now)))
+
+
 @app.get("/v1/builds/<build_id>")
 def get_build(build_id: str) -> Response[bytes]:
-    """One build, as it is now."""
-    return _json(_build_view(service.find_build(_named("build", inputs.build_id, build_id))))
+    """One build, as it is now, and its place in the queue."""
+    build = service.find_build(_named("build", inputs.build_id, build_id))
+    return _json(_build_view(build) | {"queuePosition": service.queue_position(build)})
+
+
+@app.post("/v1/builds/<build_id>/cancel")
+def cancel_build(build_id: str) -> Response[bytes]:
+    """Ask for a build's end; it is `canceled` once its task is seen stopped."""
+    build = service.cancel(_named("build", inputs.build_id, build_id), _now())
+    return _json(_build_view(build), 200 if build.status.final else 202)
+
+
+@app.post("/v1/builds/<build_id>/retry")
+def retry_build(build_id: str) -> Response[bytes]:
+    """Build the same commit again, with the same settings."""
+    old = service.find_build(_named("build", inputs.build_id, build_id))
+    return _accepted(_once(lambda new_id, _, now: service.retry(old, new_id, now)))
+
+
+@app.get("/v1/builds/<build_id>/timeline")
+def read_timeline(build_id: str) -> Response[bytes]:
+    """What was seen of a build, from where, and what it changed."""
+    build = service.find_build(_named("build", inputs.build_id, build_id))
+    entries = [
+        {"at": _time(entry.at), "source": entry.source, "seen": entry.seen, "change": entry.change}
+        for entry in build.timeline
+    ]
+    return _json({"items": entries})
 
 
 @app.get("/v1/builds/<build_id>/logs")
@@ -194,6 +228,27 @@ def _body() -> bytes:
     if len(body) > inputs.MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body must not be larger than {inputs.MAX_BODY_BYTES} bytes")
     return body
+
+
+def _once(act: Callable[[str, str | None, datetime], Build]) -> Build:
+    """Make a build with a new id, or with an Idempotency-Key the one that the key stands for.
+
+    A key belongs to its caller. `act` gets the build's id, a name in case the project is new, and the time.
+    """
+    event, now = app.current_event, _now()
+    key, build_id = event.headers.get("idempotency-key"), str(ULID.from_datetime(now))
+    if key is None:
+        return act(build_id, None, now)
+    _checked("Idempotency-Key", lambda value: inputs.idempotency_key(value or ""), key)
+    caller = (event.request_context.get("authorizer") or {}).get("iam", {}).get("userArn", "")
+    request = (event.http_method, event.path, event.body or "")
+    return service.once((caller, key), request, build_id, now, lambda own_id, name: act(own_id, name, now))
+
+
+def _accepted(build: Build) -> Response[bytes]:
+    answer = _json(_build_view(build), 202)
+    answer.headers["Location"] = f"/v1/builds/{build.id}"
+    return answer
 
 
 def _query(name: str) -> str | None:

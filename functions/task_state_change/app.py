@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from tidegate import service
 from tidegate.events import task_of
 from tidegate.observability import logger

@@ -67,7 +67,7 @@ class BuildDefaults(msgspec.Struct, frozen=True):
 
 
 class NewProject(msgspec.Struct, frozen=True):
-    """A checked `POST /project`; `env` holds the values that `settings.env_names` names."""
+    """A checked request for a build, of a new project or a known one; `env` has the values `settings.env_names` names."""
 
     source: Source
     slug: str | None
@@ -96,9 +96,22 @@ def _refuse_doubles(pairs: list[tuple[str, Any]]) -> None:
 
 def parse_new_project(body: Mapping[str, Any], defaults: BuildDefaults) -> NewProject:
     """Check every field of `POST /project`, or raise InvalidRequest naming each that is wrong."""
-    rules: dict[str, Callable[[Any], Any]] = {
+    rules = {
         "gitURL": lambda value: git_url(value, defaults.protocols, private_hosts=defaults.private_hosts),
         "slug": slug,
+        **_build_rules(),
+    }
+    values = _values(body, rules, defaults, required=("gitURL",))
+    return _new_build(values["gitURL"], values.get("slug"), values)
+
+
+def parse_new_build(body: Mapping[str, Any], url: str, project: str, defaults: BuildDefaults) -> NewProject:
+    """Check every field of a build of a known project, or raise InvalidRequest naming each that is wrong."""
+    return _new_build(url, project, _values(body, _build_rules(), defaults))
+
+
+def _build_rules() -> dict[str, Callable[[Any], Any]]:
+    return {
         "ref": ref,
         "rootDirectory": directory,
         "installCommand": command,
@@ -108,29 +121,41 @@ def parse_new_project(body: Mapping[str, Any], defaults: BuildDefaults) -> NewPr
         "cpu": _whole_number,
         "memory": _whole_number,
     }
-    values, errors = _checked(body, rules, required=("gitURL",))
-    cpu, memory = values.get("cpu"), values.get("memory")
-    if not {"cpu", "memory"} & {error.field for error in errors}:
-        errors += _size_errors(cpu, memory, defaults)
-    if errors:
-        raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
+
+
+def _new_build(url: str, project: str | None, values: Mapping[str, Any]) -> NewProject:
     wanted = values.get("ref")
     commit = wanted.lower() if wanted and _COMMIT.fullmatch(wanted.lower()) else None
     variables = values.get("env") or {}
     return NewProject(
-        source=Source(values["gitURL"], ref=None if commit else wanted, commit=commit),
-        slug=values.get("slug"),
+        source=Source(url, ref=None if commit else wanted, commit=commit),
+        slug=project,
         settings=BuildSettings(
             root_directory=values.get("rootDirectory"),
             install_command=values.get("installCommand"),
             build_command=values.get("buildCommand"),
             output_directory=values.get("outputDirectory"),
-            cpu=cpu,
-            memory=memory,
+            cpu=values.get("cpu"),
+            memory=values.get("memory"),
             env_names=tuple(sorted(variables)),
         ),
         env=variables,
     )
+
+
+def _values(
+    body: Mapping[str, Any],
+    rules: Mapping[str, Callable[[Any], Any]],
+    defaults: BuildDefaults,
+    required: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """All fields by their rules, or InvalidRequest with everything that is wrong."""
+    values, errors = _checked(body, rules, required)
+    if not {"cpu", "memory"} & {error.field for error in errors}:
+        errors += _size_errors(values.get("cpu"), values.get("memory"), defaults)
+    if errors:
+        raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
+    return values
 
 
 def _checked(
@@ -274,6 +299,13 @@ def _wrong_variable(name: str, text: Any) -> str | None:
     if not isinstance(text, str) or "\0" in text:
         return "must be a text without NUL"
     return f"must not be longer than {MAX_ENV_VALUE} bytes" if len(text.encode()) > MAX_ENV_VALUE else None
+
+
+def idempotency_key(value: str) -> str:
+    """Check an Idempotency-Key: 1 to 255 visible ASCII characters."""
+    if not re.fullmatch(r"[!-~]{1,255}", value):
+        raise ValueError("must be 1 to 255 visible ASCII characters")
+    return value
 
 
 def build_id(value: str) -> str:

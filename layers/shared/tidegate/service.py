@@ -85,12 +85,14 @@ def site_url(slug: str) -> str:
     return settings().sites_url.replace("{slug}", slug)
 
 
-def create_build(new: NewProject, build_id: str, now: datetime) -> Build:
+def create_build(new: NewProject, build_id: str, now: datetime, name: str | None = None) -> Build:
     """Write a build of a new or known project, then start it if a slot is free; raises SlugTaken.
+
+    A new project without a slug is called `name`, or anything readable.
 
     Once the build is written it is accepted: whatever fails after that is made good by the reconciler.
     """
-    project = _project_for(new, now)
+    project = _project_for(new if new.slug or not name else replace(new, slug=name), now)
     if new.env:
         jobs.put_env(jobs.env_key(build_id), new.env)
     return _accept(
@@ -128,12 +130,15 @@ def _supersede(build: Build, now: datetime) -> None:
             observe(older, CancelAsked(now, SUPERSEDED), now, "api")
 
 
-def once(key: str, wanted: str, build_id: str, now: datetime, act: Callable[[str, str], Build]) -> Build:
-    """Let `act` make a build under an idempotency key, or return the one that the key made before.
+def once(
+    scope: tuple[str, str], request: tuple[str, ...], build_id: str, now: datetime, act: Callable[[str, str], Build]
+) -> Build:
+    """Let `act` make a build under an idempotency key of a caller, or return the one that the key made before.
 
     `act` gets the build's id and the name for a new project. Raises KeyReused if the key stands for another request,
     and KeyInUse while the first request runs; a request that is refused leaves the key free.
     """
+    key, wanted = idempotency.fingerprint(*scope), idempotency.fingerprint(*request)
     claim = idempotency.claim(key, wanted, build_id, new_slug(), now)
     if claim.fingerprint != wanted:
         raise KeyReused
@@ -223,9 +228,8 @@ def cancel(build_id: str, now: datetime) -> Build:
     return build
 
 
-def retry(build_id: str, new_id: str, now: datetime) -> Build:
-    """Build the same commit again, with the same settings; raises NotFound."""
-    old = find_build(build_id)
+def retry(old: Build, new_id: str, now: datetime) -> Build:
+    """Build the same commit again, with the same settings."""
     if old.settings.env_names and (values := jobs.get_env(jobs.env_key(old.id))):
         jobs.put_env(jobs.env_key(new_id), values)
     return _accept(
@@ -396,10 +400,17 @@ def find_build(build_id: str) -> Build:
     return build
 
 
+def find_project(slug: str) -> Project:
+    """Read a project, or raise NotFound."""
+    project = projects.get(slug)
+    if project is None:
+        raise NotFound(f"There is no project {slug}")
+    return project
+
+
 def list_builds(slug: str, status: Status | None, before_id: str | None, limit: int) -> BuildPage:
     """A project's builds, the newest first; raises NotFound if there is no such project."""
-    if projects.get(slug) is None:
-        raise NotFound(f"There is no project {slug}")
+    find_project(slug)
     matching: Iterator[Build] = (
         build for build in builds.of_project(slug, before_id) if status is None or build.status is status
     )
