@@ -250,6 +250,8 @@ def _cancel_asked(build: Build, seen: CancelAsked) -> Decision:
         return Decision(build, ignored="the site is being published")
     if build.status is Status.QUEUED and build.task_arn is None:
         return Decision(_canceled(build, seen.at, seen.failure))
+    if seen.failure is SUPERSEDED:
+        return Decision(build, ignored="the build waits no more")
     if build.cancel_requested_at:
         return Decision(build, ignored="asked already", stop_task=build.task_arn)
     wished = replace(build, cancel_requested_at=seen.at, deadline=seen.at + STOP_LIMIT)
