@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct
@@ -95,11 +95,15 @@ def describe(task_arns: list[str]) -> Iterator[tuple[str, Task | None]]:
 
 
 def find(build: Build) -> Task | None:
-    """The living task of the build's attempt, found by who started it."""
+    """The task of the build's attempt, found by who started it: the living one, or one told to stop or stopped."""
     config = settings()
     origin = started_by(build.id, build.attempt)
-    arns = aws.ecs().list_tasks(cluster=config.cluster, startedBy=origin)["taskArns"]
-    return next((task for _, task in describe(arns[:1])), None)
+    wanted: tuple[Literal["RUNNING", "STOPPED"], ...] = ("RUNNING", "STOPPED")
+    for desired in wanted:
+        arns = aws.ecs().list_tasks(cluster=config.cluster, startedBy=origin, desiredStatus=desired)["taskArns"]
+        if arns:
+            return next((task for _, task in describe(arns[:1])), None)
+    return None
 
 
 def living() -> set[str]:

@@ -341,6 +341,8 @@ def _reconcile(build: Build, task: Task | None, now: datetime, *, has_slot: bool
     elif (has_slot or build.status is not Status.QUEUED) and untouched > _IN_FLIGHT and now < build.deadline:
         build = start(build, now, _SWEEP)
     if now >= build.deadline and not build.status.final:
+        if build.status is not Status.QUEUED and build.task_arn is None and (task := runner.find(build)):
+            build = _observe_task(build, task, now, _SWEEP)
         observe(build, Overdue(now), now, _SWEEP)
 
 
