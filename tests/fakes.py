@@ -1,6 +1,7 @@
 """ECS as the controller sees it, without a network: idempotent by client token, and told what to refuse."""
 
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.session
@@ -55,6 +56,16 @@ class FakeEcs:
         _check("StopTask", wanted)
         self.stopped.append(wanted["task"])
         return {}
+
+    def list_tasks(self, **wanted: Any) -> dict[str, Any]:
+        _check("ListTasks", wanted)
+        living = [task for task in self.tasks.values() if task["lastStatus"] != "STOPPED"]
+        origin = wanted.get("startedBy")
+        return {"taskArns": [task["taskArn"] for task in living if origin in (None, task["startedBy"])]}
+
+    def get_paginator(self, operation: str) -> Any:
+        call = getattr(self, operation)
+        return SimpleNamespace(paginate=lambda **wanted: [call(**wanted)])
 
     def change(self, arn: str, **fields: Any) -> dict[str, Any]:
         """Move a task on, as ECS does: its version goes up."""

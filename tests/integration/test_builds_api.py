@@ -1,0 +1,219 @@
+"""Queue, cancel, retry, timeline and idempotency keys, through the API function against moto."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from functions.task_state_change.app import handler as task_state_change
+from tests.calls import CONTEXT, JSON, URL, call
+from tests.fakes import FakeEcs, client_error
+from tidegate import builds, idempotency, jobs, service, slots
+from tidegate.status import Status
+
+OTHER = "https://git.example.com/you/other.git"
+
+
+def post(url: str = URL, **more: Any) -> str:
+    status, body, _ = call("POST", "/project", {"gitURL": url} | more)
+    assert status == 200
+    build_id: str = body["data"]["buildId"]
+    return build_id
+
+
+def get(build_id: str) -> dict[str, Any]:
+    status, body, _ = call("GET", f"/v1/builds/{build_id}")
+    assert status == 200
+    view: dict[str, Any] = body
+    return view
+
+
+def happen(ecs: FakeEcs, build_id: str, last_status: str, exit_code: int | None = None, **more: Any) -> None:
+    """Let the build's task move on, and its event arrive."""
+    build = builds.get(build_id)
+    assert build
+    assert build.task_arn
+    container = {"name": "builder", "lastStatus": last_status} | ({} if exit_code is None else {"exitCode": exit_code})
+    task = ecs.change(build.task_arn, lastStatus=last_status, containers=[container], **more)
+    detail = {key: value for key, value in task.items() if not key.startswith("_")}
+    task_state_change({"detail": detail}, CONTEXT)  # type: ignore[arg-type]
+
+
+def test_waits_in_line_and_starts_by_the_event(ecs: FakeEcs) -> None:
+    first, second = post(slug="a"), post(slug="a", ref="x")
+    third, fourth = post(OTHER, slug="b"), post(slug="a", ref="y")
+    assert [get(each)["status"] for each in (first, second, third, fourth)] == ["starting"] * 2 + ["queued"] * 2
+    assert get(third)["waiting"] == "All build slots are taken."
+    assert (get(third)["queuePosition"], get(fourth)["queuePosition"]) == (1, 2)
+    assert get(first)["queuePosition"] is None
+    happen(ecs, first, "STOPPED", 106, stopCode="EssentialContainerExited")
+    assert (get(first)["status"], get(first)["failure"]["code"]) == ("failed", "BUILD_FAILED")
+    # Project b has nothing running, so it comes before an older project's next build.
+    assert [get(each)["status"] for each in (third, fourth)] == ["starting", "queued"]
+    assert get(fourth)["queuePosition"] == 1
+    assert slots.holders() == {second, third}
+
+
+def test_newer_build_of_the_same_ref_takes_the_place_in_line(ecs: FakeEcs) -> None:
+    post(OTHER, slug="b")
+    running = post(slug="a")
+    waiting, other_ref = post(slug="a"), post(slug="a", ref="x")
+    newer = post(slug="a")
+    assert get(waiting)["status"] == "canceled"
+    assert get(waiting)["failure"]["code"] == "SUPERSEDED"
+    assert get(running)["status"] == "starting"
+    assert [get(each)["status"] for each in (other_ref, newer)] == ["queued", "queued"]
+
+
+def test_cancel_of_a_waiting_build_is_at_once(ecs: FakeEcs) -> None:
+    post(slug="a"), post(slug="b")
+    waiting = post(slug="c")
+    status, body, _ = call("POST", f"/v1/builds/{waiting}/cancel")
+    assert (status, body["status"], body["failure"]["code"]) == (200, "canceled", "CANCELED")
+    assert len(ecs.calls) == 2
+
+
+def test_cancel_of_a_running_build_waits_for_its_task(ecs: FakeEcs) -> None:
+    build_id = post()
+    happen(ecs, build_id, "RUNNING")
+    status, body, _ = call("POST", f"/v1/builds/{build_id}/cancel")
+    assert (status, body["status"]) == (202, "building")
+    assert ecs.stopped == [get(build_id)["taskArn"]]
+    assert slots.holders() == {build_id}
+    happen(ecs, build_id, "STOPPED", 143, stopCode="UserInitiated")
+    assert get(build_id)["status"] == "canceled"
+    assert slots.holders() == set()
+    status, body, _ = call("POST", f"/v1/builds/{build_id}/cancel")
+    assert (status, body["status"]) == (200, "canceled")
+
+
+def test_cancel_of_an_ended_build_is_too_late(ecs: FakeEcs) -> None:
+    build_id = post()
+    happen(ecs, build_id, "STOPPED", 105)
+    status, body, _ = call("POST", f"/v1/builds/{build_id}/cancel")
+    assert (status, body["code"]) == (409, "TOO_LATE")
+    assert call("POST", "/v1/builds/01JD6Q2V8W3M4N5P6R7S8T9VAB/cancel")[0] == 404
+
+
+def test_retry_builds_the_same_commit_with_the_same_settings(ecs: FakeEcs) -> None:
+    old_id = post(ref="main", rootDirectory="site", env={"TOKEN": "s3cr3t-value"})
+    happen(ecs, old_id, "STOPPED", 106)
+    old = builds.get(old_id)
+    assert old
+    learned = builds.save(old, replace(old, source=replace(old.source, commit="a" * 40)), datetime.now(UTC))
+    assert learned
+    status, body, headers = call("POST", f"/v1/builds/{old_id}/retry")
+    assert status == 202
+    assert headers["Location"] == f"/v1/builds/{body['id']}"
+    assert body["id"] != old_id
+    assert (body["commit"], body["ref"], body["settings"]["rootDirectory"]) == ("a" * 40, "main", "site")
+    assert jobs.get_env(jobs.env_key(body["id"])) == {"TOKEN": "s3cr3t-value"}
+
+
+def test_build_of_a_known_project(ecs: FakeEcs) -> None:
+    post(slug="site")
+    status, body, headers = call("POST", "/v1/projects/site/builds", {"ref": "next"})
+    assert status == 202
+    assert headers["Location"] == f"/v1/builds/{body['id']}"
+    assert (body["projectSlug"], body["ref"], body["gitURL"]) == ("site", "next", URL)
+    assert call("POST", "/v1/projects/nobody/builds", {})[0] == 404
+    status, body, _ = call("POST", "/v1/projects/site/builds", {"gitURL": OTHER})
+    assert (status, [error["field"] for error in body["errors"]]) == (400, ["gitURL"])
+
+
+def test_timeline_tells_the_story(ecs: FakeEcs) -> None:
+    build_id = post()
+    happen(ecs, build_id, "RUNNING")
+    happen(ecs, build_id, "STOPPED", 106)
+    items = call("GET", f"/v1/builds/{build_id}/timeline")[1]["items"]
+    assert [(item["source"], item["seen"], item["change"]) for item in items] == [
+        ("api", "about to call RunTask", "queued to starting"),
+        ("api", "RunTask 1 accepted", "task known"),
+        ("event", "task 1 RUNNING v2", "starting to building"),
+        ("event", "task 1 STOPPED v3 exit 106", "building to failed, BUILD_FAILED"),
+    ]
+
+
+def with_key(key: str, body: dict[str, Any], path: str = "/project") -> tuple[int, Any]:
+    return call("POST", path, body, headers=JSON | {"idempotency-key": key})[:2]
+
+
+def test_same_key_and_body_give_the_same_build(ecs: FakeEcs) -> None:
+    first = with_key("k1", {"gitURL": URL})
+    assert with_key("k1", {"gitURL": URL}) == first
+    assert with_key("k2", {"gitURL": URL})[1]["data"]["buildId"] != first[1]["data"]["buildId"]
+    assert len(ecs.calls) == 2
+
+
+def test_same_key_for_another_request_is_refused(ecs: FakeEcs) -> None:
+    with_key("k", {"gitURL": URL, "slug": "site"})
+    assert with_key("k", {"gitURL": OTHER})[0] == 422
+    assert with_key("k", {}, "/v1/projects/site/builds")[1]["code"] == "IDEMPOTENCY_KEY_REUSED"
+    assert len(ecs.calls) == 1
+
+
+def test_key_of_a_running_request_is_in_use(ecs: FakeEcs) -> None:
+    answers = []
+    act = service.create_build
+
+    def meanwhile(*args: Any) -> Any:
+        if not answers:
+            answers.append(None)
+            answers.append(with_key("k", {"gitURL": URL}))
+        return act(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "create_build", meanwhile)
+        assert with_key("k", {"gitURL": URL})[0] == 200
+    assert answers[1][0] == 409
+    assert answers[1][1]["code"] == "IDEMPOTENCY_KEY_IN_USE"
+    assert len(ecs.calls) == 1
+
+
+def test_key_is_free_again_after_a_refusal(ecs: FakeEcs) -> None:
+    post(slug="site")
+    assert with_key("k", {"gitURL": OTHER, "slug": "site"})[0] == 409
+    assert with_key("k", {"gitURL": OTHER, "slug": "other"})[0] == 200
+    status, body = with_key("bad key", {"gitURL": URL})
+    assert (status, body["errors"][0]["field"]) == (400, "Idempotency-Key")
+
+
+def test_key_survives_a_crash_and_makes_one_build(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    for where in ("create", "_accept", "start"):
+        key = f"k-{where}"
+        with monkeypatch.context() as patch:
+            patch.setattr(builds if where == "create" else service, where, die)
+            with pytest.raises(KeyboardInterrupt):
+                with_key(key, {"gitURL": URL})
+        assert with_key(key, {"gitURL": URL})[0] == 409
+        later = datetime.now(UTC) + timedelta(seconds=70)
+        with monkeypatch.context() as patch:
+            patch.setattr("functions.api.app._now", lambda later=later: later)
+            status, body = with_key(key, {"gitURL": URL})
+        assert status == 200
+        found = list(builds.of_project(body["data"]["projectSlug"], None))
+        assert [build.id for build in found] == [body["data"]["buildId"]]
+    assert {build.status for build in builds.open_builds()} <= {Status.STARTING, Status.QUEUED}
+
+
+def test_claims_expire(ecs: FakeEcs) -> None:
+    now = datetime.now(UTC)
+    assert idempotency.claim("k", "print", "one", "slug", now).mine
+    idempotency.finish("k")
+    assert not idempotency.claim("k", "print", "two", "slug", now + timedelta(hours=23)).mine
+    assert idempotency.claim("k", "other", "three", "slug", now + timedelta(hours=25)).mine
+
+
+def test_lost_answer_of_runtask_is_asked_again_with_the_same_token(ecs: FakeEcs) -> None:
+    ecs.answers.append(client_error("ThrottlingException", "Rate exceeded"))
+    build_id = post()
+    view = get(build_id)
+    assert view["status"] == "starting"
+    assert view["waiting"]
+    service.reconcile(datetime.now(UTC) + timedelta(minutes=2))
+    assert get(build_id)["taskArn"]
+    assert len({wanted["clientToken"] for wanted in ecs.calls}) == 1
