@@ -253,6 +253,14 @@ def test_a_failing_build(stage):
     assert "npm run build" in failure["message"]
 
 
+def test_a_known_cause_is_named_with_its_cure(stage):
+    package = npm_package(dependencies={"x": "file:./x"})
+    lock = {"name": "site", "lockfileVersion": 3, "packages": {"": npm_package()}}
+    stage.commit({"package.json": package, "package-lock.json": lock, "x/package.json": npm_package(name="x")})
+    failure = check_failed(stage.build(), 105, "INSTALL_FAILED", "install")
+    assert "commit package-lock.json" in failure["fix"]
+
+
 def test_a_killed_build_is_told_apart(stage):
     stage.commit({"index.html": "x"})
     failure = check_failed(stage.build(settings__buildCommand="kill -9 $$"), 106, "BUILD_FAILED", "build")

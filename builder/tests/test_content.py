@@ -62,6 +62,7 @@ def test_text_needs_a_charset_and_the_rest_does_not():
         "static/js/main.4f2a9c1b.chunk.js",  # Create React App
         "static/js/main.4f2a9c1b.js.map",
         "main-es2015.0a1b2c3d4e5f60718293.js",  # webpack's contenthash
+        "assets/index.md.tFkU3fq-.lean.js",  # VitePress
         "chunk-ABCD2EFG.js",  # esbuild
         "image.9b74c9897bac770ffc029102a200c5de.png",
     ],

@@ -23,6 +23,7 @@ class Ended:
 
     exit_code: int
     last_lines: tuple[str, ...]
+    advice: str | None
 
 
 def run(
@@ -60,7 +61,7 @@ def run(
     output.close()
     if not in_time:
         raise OutOfTime
-    return Ended(process.returncode, output.last_lines())
+    return Ended(process.returncode, output.last_lines(), output.symptoms.advice())
 
 
 def _relay(process: "subprocess.Popen[bytes]", pipe: int, output: CommandOutput, deadline: float) -> bool:

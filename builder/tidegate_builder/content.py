@@ -80,7 +80,7 @@ REVALIDATE = "public, max-age=0, must-revalidate"
 IMMUTABLE_FOLDERS = ("_app/immutable/", "_astro/", "_next/static/", "_nuxt/")
 # The part of a name that looks like a hash of the content: `index-DiwrgTda.js`, `main.4f2a9c1b.chunk.css`.
 HASHED_PART = re.compile(
-    r"[-._](?P<hash>[A-Za-z0-9_-]{8}|[0-9a-f]{9,64})(?:\.(?:chunk|bundle|min|module|esm))?\.\w+(?:\.(?:map|gz|br))?$"
+    r"[-._](?P<hash>[A-Za-z0-9_-]{8}|[0-9a-f]{9,64})(?:\.(?:chunk|bundle|min|module|esm|lean))?\.\w+(?:\.(?:map|gz|br))?$"
 )
 HEX = re.compile(r"(?=.*[0-9])(?=.*[a-f])[0-9a-f]{8,64}")
 MIXED_CASE = re.compile(r"(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9_-]{8}")

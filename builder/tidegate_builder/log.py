@@ -3,6 +3,7 @@
 import os
 from collections import deque
 
+from tidegate_builder.advice import Symptoms
 from tidegate_builder.masking import Mask
 
 MAX_LINES = 100_000
@@ -68,6 +69,7 @@ class CommandOutput:
         self._log = log
         self._pending = bytearray()
         self._capacity = MAX_LINE_BYTES + log.mask.longest
+        self.symptoms = Symptoms()
         self._last: deque[bytes] = deque(maxlen=LAST_LINES)
 
     def feed(self, chunk: bytes) -> None:
@@ -106,6 +108,7 @@ class CommandOutput:
             text = self._log.mask.apply(text)
         text = text.decode(errors="replace").encode()
         self._last.extend(text[-LAST_LINES * MAX_LINE_BYTES :].split(b"\n")[-LAST_LINES - 1 : -1])
+        self.symptoms.look_at(text)
         self._log.lines(text)
 
     def _terminal_line(self, line: bytes) -> bytes:

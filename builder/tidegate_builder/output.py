@@ -108,12 +108,9 @@ def _changed_since(directory: Path, moment: int) -> bool:
 
 
 def _missing(message: str, framework: Framework | None) -> Exception:
-    hint = STATIC_SITES.get(framework.id, "") if framework else ""
-    return failed(
-        Code.OUTPUT_MISSING,
-        message,
-        f"Set outputDirectory to where the build puts the site. {hint}".strip(),
-    )
+    hint = STATIC_SITES.get(framework.id) if framework else None
+    where = "et outputDirectory to where the build puts the site."
+    return failed(Code.OUTPUT_MISSING, message, f"{hint} Or s{where}" if hint else f"S{where}")
 
 
 def list_files(directory: Path, project: Project, limits: Limits, note: Callable[[str], None]) -> list[SiteFile]:

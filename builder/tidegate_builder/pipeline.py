@@ -198,7 +198,9 @@ class Build:
 def _expect_success(ended: Ended, code: Code, command: Command, name: str) -> None:
     if ended.exit_code == 0:
         return
-    if ended.exit_code == 127:
+    if ended.advice:
+        fix = ended.advice
+    elif ended.exit_code == 127:
         fix = f"A command was not found: add the package that brings it to package.json, or change the {name} command."
     elif ended.exit_code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
         fix = "It was killed, most likely for want of memory: give the build more memory, or make it need less."
