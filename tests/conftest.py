@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -54,6 +55,19 @@ def set_environment(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
         settings.cache_clear()
 
     return change
+
+
+@pytest.fixture
+def atomic(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB handles one request at a time, for tests with threads: moto's conditions and writes are two steps."""
+    client: Any = aws.dynamodb()
+    real, lock = client._make_api_call, Lock()
+
+    def call(*args: Any) -> Any:
+        with lock:
+            return real(*args)
+
+    monkeypatch.setattr(client, "_make_api_call", call)
 
 
 def _forget() -> None:

@@ -115,7 +115,7 @@ def test_save_of_a_build_that_is_gone_makes_none(stack: Settings) -> None:
     assert builds.get(BUILD.id) is None
 
 
-def test_one_of_many_concurrent_saves_wins(stack: Settings) -> None:
+def test_one_of_many_concurrent_saves_wins(atomic: None) -> None:
     builds.create(BUILD)
 
     def save(number: int) -> Build | None:
