@@ -91,7 +91,7 @@ class Decision(Struct, frozen=True):
     """The build as it is from now on, and what must be done once that is written.
 
     `ignored` says why nothing changed; what is to be done is done all the same. `run`: RunTask may be called now.
-    `start`: a new attempt is to be started.
+    `start`: a new attempt is to be started. `failure`: what ended the attempt, also where the build goes on.
     """
 
     build: Build
@@ -100,6 +100,7 @@ class Decision(Struct, frozen=True):
     start: bool = False
     publish: bool = False
     stop_task: str | None = None
+    failure: Failure | None = None
 
 
 CANCELED = failure("CANCELED")
@@ -278,7 +279,7 @@ def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision
     """
     again = diagnosis.retry in (Retry.NEW_ATTEMPT, Retry.WAIT)
     if not again or build.faults + 1 >= MAX_ATTEMPTS:
-        return Decision(_failed(build, at, diagnosis.failure))
+        return Decision(_failed(build, at, diagnosis.failure), failure=diagnosis.failure)
     return Decision(
         replace(
             build,
@@ -294,6 +295,7 @@ def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision
             deadline=at + START_LIMIT,
         ),
         start=True,
+        failure=diagnosis.failure,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from tidegate import builds, idempotency, jobs, logs, projects, runner, sites, slots
+from tidegate import builds, idempotency, jobs, logs, metrics, projects, runner, sites, slots
 from tidegate.aws import FAULTS
 from tidegate.decision import (
     CANCELED,
@@ -42,7 +42,7 @@ from tidegate.exceptions import (
 )
 from tidegate.inputs import BuildDefaults, NewProject
 from tidegate.model import Build, BuildSettings, LogPage, Project, Task
-from tidegate.observability import count, logger
+from tidegate.observability import MetricUnit, count, logger, measure
 from tidegate.settings import settings
 from tidegate.status import Status
 from tidegate.timeline import record
@@ -205,7 +205,7 @@ def _settle(build: Build, seen: Observation, now: datetime, source: str) -> tupl
         build = _known(build.id)
     else:
         raise Unavailable(f"build {build.id} changes too fast")
-    _log_outcome(build, saved, seen, decision.ignored)
+    _tell_outcome(build, saved, decision, seen, source, now)
     if build.open and not saved.open:
         slots.release(saved.id)
     return saved, decision
@@ -322,6 +322,7 @@ def reconcile(now: datetime) -> None:
     _give_back_leaked(holders - {build.id for build in opened})
     _stop_orphans(set(arns), now)
     start_waiting(now, "reconciler")
+    measure(metrics.sweep(opened, holders, now))  # last, so that a sweep that fails is missed
     if faults:
         raise ExceptionGroup("some builds were not reconciled", faults)
 
@@ -489,14 +490,18 @@ def _known(build_id: str) -> Build:
     return build
 
 
-def _log_outcome(before: Build, after: Build, seen: Observation, ignored: str | None) -> None:
+def _tell_outcome(
+    before: Build, after: Build, decision: Decision, seen: Observation, source: str, now: datetime
+) -> None:
+    """Log and count an observation and what it changed."""
+    for name, dimensions in metrics.counts(before, after, decision, seen, source, now):
+        count(name, **dimensions)
     keys: dict[str, Any] = {"build_id": after.id, "observation": type(seen).__name__, "status": after.status.value}
-    if ignored:
-        logger.info("observation ignored", reason=ignored, **keys)
+    if decision.ignored:
+        logger.info("observation ignored", reason=decision.ignored, **keys)
         return
-    logger.info("build moved", was=before.status.value, attempt=after.attempt, **keys)
-    if after.status.final:
-        code = after.failure.code if after.failure else "READY"
-        count("BuildEnded", status=after.status.value, code=code)
-        if after.failure and code == "UNCLASSIFIED":
-            logger.warning("unclassified reason", build_id=after.id, evidence=after.failure.evidence)
+    if decision.failure:
+        keys |= {"code": decision.failure.code, "evidence": decision.failure.evidence}
+    logger.info("build moved", was=before.status.value, attempt=after.attempt, source=source, **keys)
+    if after.status.final and not before.status.final:
+        measure(metrics.seconds(after), MetricUnit.Seconds)
