@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# How this machine reaches the network; without these no registry may be reached. None is set on Fargate.
-NETWORK_VARIABLES = (
+# How this machine reaches the network, and where it keeps temporary files. None of these is set on Fargate.
+MACHINE_VARIABLES = (
     "NODE_EXTRA_CA_CERTS",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "GIT_SSL_CAINFO",
     *(name for lower in ("http_proxy", "https_proxy", "no_proxy") for name in (lower, lower.upper())),
     "npm_config_registry",
+    "TMPDIR",
 )
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,7 +40,7 @@ def base_environment(workplace: Workplace, own: Mapping[str, str]) -> dict[str, 
     """Return the environment of every command; `own` is the builder's, of which little is passed on."""
     cache = workplace.cache
     return {
-        **{name: own[name] for name in NETWORK_VARIABLES if name in own},
+        **{name: own[name] for name in MACHINE_VARIABLES if name in own},
         "PATH": f"{workplace.programs}:{own.get('PATH') or DEFAULT_PATH}",
         "HOME": str(workplace.home),
         "LANG": "C.UTF-8",
@@ -48,7 +49,6 @@ def base_environment(workplace: Workplace, own: Mapping[str, str]) -> dict[str, 
         "npm_config_audit": "false",
         "npm_config_fund": "false",
         "npm_config_update_notifier": "false",
-        "npm_config_prefer_offline": "true",
         "YARN_CACHE_FOLDER": str(cache / "yarn"),
         "YARN_GLOBAL_FOLDER": str(cache / "yarn-berry"),
         "YARN_ENABLE_TELEMETRY": "0",
@@ -75,9 +75,12 @@ def command_environment(base: Mapping[str, str], job: Mapping[str, str]) -> dict
     return environment
 
 
-def install_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment to install in: with NODE_ENV=production the build's own tools would be left out."""
-    return {name: value for name, value in environment.items() if name != "NODE_ENV"}
+def install_environment(environment: Mapping[str, str], locked: bool) -> dict[str, str]:
+    """Return the environment to install in."""
+    # With NODE_ENV=production the build's own tools would be left out.
+    kept = {name: value for name, value in environment.items() if name != "NODE_ENV"}
+    # What a lock file names does not change, so the cache may answer; without one the newest version is wanted.
+    return {"npm_config_prefer_offline": "true", **kept} if locked else kept
 
 
 def with_local_programs(environment: Mapping[str, str], *directories: Path) -> dict[str, str]:

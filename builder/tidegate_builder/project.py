@@ -80,7 +80,7 @@ def needs_detection(project: Project, settings: Settings) -> bool:
 
 def install_command(project: Project, settings: Settings, environment: Mapping[str, str]) -> Command | None:
     """Return the command that installs what the project needs, if any."""
-    environment = install_environment(environment)
+    environment = install_environment(environment, locked=bool(project.manager and project.manager.locked))
     if settings.install_command is not None:
         return _users_command(settings.install_command, project, environment)
     if not project.manager:
