@@ -15,11 +15,11 @@ ADVICE = (
     (b"Your lockfile needs to be updated", f"yarn.lock {LOCK}: run `yarn install` and commit yarn.lock."),
     (
         b"YN0028",
-        f"yarn.lock {LOCK}, or is another yarn's: run `yarn install`, commit yarn.lock, name your yarn in packageManager.",
+        f"yarn.lock {LOCK} or this yarn: run `yarn install`, commit yarn.lock, name your yarn in packageManager.",
     ),
     (
         b"code ERESOLVE",
-        "Packages exclude one another: change versions, or set installCommand to `npm install --legacy-peer-deps`.",
+        "Packages exclude one another: change versions, or use the installCommand `npm install --legacy-peer-deps`.",
     ),
     (b"code ETARGET", "package.json asks for a version that does not exist: change it, then commit the lock file."),
     (
