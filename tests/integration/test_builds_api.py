@@ -183,7 +183,7 @@ def test_key_survives_a_crash_and_makes_one_build(ecs: FakeEcs, monkeypatch: pyt
     def die(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    for where in ("create", "_accept", "start"):
+    for where in ("start", "create", "_accept"):
         key = f"k-{where}"
         with monkeypatch.context() as patch:
             patch.setattr(builds if where == "create" else service, where, die)

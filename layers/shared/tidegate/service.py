@@ -44,7 +44,7 @@ from tidegate.inputs import BuildDefaults, NewProject
 from tidegate.model import Build, BuildSettings, LogPage, Project, Task
 from tidegate.observability import MetricUnit, count, logger, measure
 from tidegate.settings import settings
-from tidegate.status import Status
+from tidegate.status import Retry, Status
 from tidegate.timeline import record
 
 _TRIES = 8  # of a write that others keep overtaking
@@ -115,7 +115,8 @@ def _accept(build: Build, now: datetime) -> Build:
     logger.info("build accepted", build_id=build.id, project=build.project_slug)
     try:
         _supersede(build, now)
-        build = start(build, now, "api")
+        started = start_waiting(now, "api", build)
+        build = started.get(build.id) or observe(build, QueueFull(now), now, "api")
     except (*FAULTS, Unavailable):
         logger.exception("build not started yet", build_id=build.id)
     return build
@@ -175,6 +176,9 @@ def start(build: Build, now: datetime, source: str) -> Build:
     if isinstance(answer, str):
         return observe(build, TaskAccepted(now, build.attempt, answer), now, source)
     diagnosis = diagnose_start(answer.code, answer.message)
+    if diagnosis.failure.code == "TOKEN_CONFLICT":
+        # A call whose answer was lost has used the token up and made no task.
+        diagnosis = replace(diagnosis, retry=Retry.NEW_ATTEMPT)
     logger.warning("task not started", build_id=build.id, code=answer.code, reason=answer.message)
     return observe(build, TaskRefused(now, build.attempt, diagnosis), now, source)
 
@@ -265,16 +269,27 @@ def _observe_task(build: Build, task: Task, now: datetime, source: str) -> Build
     return observe(build, TaskSeen(now, task, jobs.result(build) if read else None), now, source)
 
 
-def start_waiting(now: datetime, source: str) -> None:
-    """Give free slots to waiting builds: to the project with the fewest running first, then by age."""
+def start_waiting(now: datetime, source: str, new: Build | None = None) -> dict[str, Build]:
+    """Give free slots to waiting builds: to the project with the fewest running first, then by age.
+
+    `new` waits too, though the index of open builds may not show it yet. Returns the builds that were tried.
+    """
+    tried: dict[str, Build] = {}
     holders = slots.holders()
     free = settings().max_concurrent_builds - len(holders)
-    if free <= 0:
-        return
-    for build in islice(_queue(builds.open_builds(), holders), min(free, _STARTS)):
-        started = start(build, now, source)
-        if started.waiting and not started.status.final:
-            return
+    opened = {build.id: build for build in builds.open_builds()} if free > 0 else {}
+    if new is not None:
+        opened[new.id] = new
+    for build in islice(_queue([*opened.values()], holders), _STARTS):
+        if free <= 0:
+            break
+        started = tried[build.id] = start(build, now, source)
+        if started.status.final:
+            continue  # its slot goes to the next one
+        if started.waiting:
+            break
+        free -= 1
+    return tried
 
 
 def _queue(opened: list[Build], holders: set[str]) -> Iterator[Build]:
@@ -365,7 +380,7 @@ def _look_for_task(build: Build, now: datetime) -> Build:
 
 def _give_back_leaked(suspects: set[str]) -> None:
     """Free the slots of builds that have ended; each is read, as the index of open builds may not show a new one."""
-    ended = [each for each in suspects if (build := builds.get(each)) is None or build.open is None]
+    ended = [each for each in sorted(suspects) if (build := builds.get(each)) is None or build.open is None]
     if ended:
         slots.release(*ended)
         count("Repair", kind="leaked slot")
@@ -381,7 +396,7 @@ def _stop_orphans(known: set[str], now: datetime) -> None:
         if task and now - (task.created_at or now) > _UNKNOWN_YET and not _wanted(task)
     }
     before = slots.sightings()
-    for arn in orphans & before:
+    for arn in sorted(orphans & before):
         runner.stop(arn, "Tidegate: no open build has this task")
         count("Repair", kind="orphan task")
         logger.warning("orphan task stopped", task=arn)
