@@ -70,8 +70,7 @@ def list_builds(slug: str) -> Response[bytes]:
 def create_build(slug: str) -> Response[bytes]:
     """Start a build of a known project."""
     project = service.find_project(_named("project", inputs.slug, slug))
-    body = inputs.parse_json_object(_body()) if app.current_event.body else {}
-    new = inputs.parse_new_build(body, project.git_url, project.slug, service.build_defaults())
+    new = inputs.parse_new_build(_optional_fields(), project, service.build_defaults())
     return _accepted(_once(lambda build_id, _, now: service.create_build(new, build_id, now)))
 
 
@@ -85,6 +84,7 @@ def get_build(build_id: str) -> Response[bytes]:
 @app.post("/v1/builds/<build_id>/cancel")
 def cancel_build(build_id: str) -> Response[bytes]:
     """Ask for a build's end; it is `canceled` once its task is seen stopped."""
+    inputs.parse_nothing(_optional_fields())
     build = service.cancel(_named("build", inputs.build_id, build_id), _now())
     return _json(_build_view(build), 200 if build.status.final else 202)
 
@@ -92,6 +92,7 @@ def cancel_build(build_id: str) -> Response[bytes]:
 @app.post("/v1/builds/<build_id>/retry")
 def retry_build(build_id: str) -> Response[bytes]:
     """Build the same commit again, with the same settings."""
+    inputs.parse_nothing(_optional_fields())
     old = service.find_build(_named("build", inputs.build_id, build_id))
     return _accepted(_once(lambda new_id, _, now: service.retry(old, new_id, now)))
 
@@ -219,8 +220,6 @@ def _body() -> bytes:
     if headers.get("content-encoding", "").strip() not in ("", "identity"):
         raise UnsupportedMediaType("The body must be sent without Content-Encoding")
     text = event.body or ""
-    if len(text) > inputs.MAX_BODY_BYTES * 4 // 3 + 4:
-        raise BodyTooLarge(f"The body must not be larger than {inputs.MAX_BODY_BYTES} bytes")
     try:
         body = base64.b64decode(text, validate=True) if event.is_base64_encoded else text.encode()
     except ValueError as error:
@@ -228,6 +227,10 @@ def _body() -> bytes:
     if len(body) > inputs.MAX_BODY_BYTES:
         raise BodyTooLarge(f"The body must not be larger than {inputs.MAX_BODY_BYTES} bytes")
     return body
+
+
+def _optional_fields() -> dict[str, Any]:
+    return inputs.parse_json_object(_body()) if app.current_event.body else {}
 
 
 def _once(act: Callable[[str, str | None, datetime], Build]) -> Build:
@@ -240,7 +243,7 @@ def _once(act: Callable[[str, str | None, datetime], Build]) -> Build:
     if key is None:
         return act(build_id, None, now)
     _checked("Idempotency-Key", lambda value: inputs.idempotency_key(value or ""), key)
-    caller = (event.request_context.get("authorizer") or {}).get("iam", {}).get("userArn", "")
+    caller = event.request_context.authorizer.iam.user_arn
     request = (event.http_method, event.path, event.body or "")
     return service.once((caller, key), request, build_id, now, lambda own_id, name: act(own_id, name, now))
 

@@ -345,6 +345,51 @@ def test_the_same_slug_again(ecs: FakeEcs) -> None:
     ]
 
 
+@pytest.mark.parametrize("action", ["/v1/projects/my-site/builds", "/v1/builds/{}/cancel", "/v1/builds/{}/retry"])
+def test_other_requests_are_as_strict(ecs: FakeEcs, action: str, subtests: pytest.Subtests) -> None:
+    path = action.format(call("POST", "/project", {"gitURL": URL, "slug": "my-site"})[1]["data"]["buildId"])
+    before = world(ecs)
+    for body in BROKEN[1:]:
+        if body:
+            with subtests.test(ascii(body)[:80]):
+                assert_problem(call("POST", path, body), 400, "MALFORMED_BODY", path)
+    for field, value in {"gitURL": URL, "slug": "x", "x": 1, "env": [], "cpu": 0, "ref": "-x"}.items():
+        with subtests.test(field):
+            assert fields_of(assert_problem(call("POST", path, {field: value}), 400, "INVALID_REQUEST", path)) == {
+                field
+            }
+    for headers in OTHER_HEADERS:
+        with subtests.test(ascii(headers)[:80]):
+            answer = call("POST", path, {}, headers=headers)
+            assert_problem(answer, 415, "UNSUPPORTED_MEDIA_TYPE", path)
+    assert_problem(call("POST", path, " " * inputs.MAX_BODY_BYTES + "{}"), 413, "BODY_TOO_LARGE", path)
+    assert world(ecs) == before
+
+
+def test_a_build_of_a_known_project_has_a_size_that_goes_with_the_projects(ecs: FakeEcs) -> None:
+    call("POST", "/project", {"gitURL": URL, "slug": "my-site", "cpu": 4096, "memory": 30720})
+    path = "/v1/projects/my-site/builds"
+    assert fields_of(assert_problem(call("POST", path, {"cpu": 2048}), 400, "INVALID_REQUEST", path)) == {"memory"}
+    assert fields_of(assert_problem(call("POST", path, {"memory": 4096}), 400, "INVALID_REQUEST", path)) == {"memory"}
+    assert call("POST", path, {"memory": 8192})[0] == 202
+    assert [(each["overrides"]["cpu"], each["overrides"]["memory"]) for each in ecs.calls] == [
+        ("4096", "30720"),
+        ("4096", "8192"),
+    ]
+
+
+def test_idempotency_keys_that_are_none(ecs: FakeEcs, subtests: pytest.Subtests) -> None:
+    for key in ("", " ", "a b", "a\tb", "é", "x" * 256, "\x00", "a\n"):
+        with subtests.test(ascii(key)[:80]):
+            told = assert_problem(
+                call("POST", "/project", {"gitURL": URL}, headers=JSON | {"Idempotency-Key": key}),
+                400,
+                "INVALID_REQUEST",
+            )
+            assert fields_of(told) == {"Idempotency-Key"}
+    assert world(ecs) == NOTHING
+
+
 # --- RunTask's answers ---
 
 
@@ -360,6 +405,8 @@ FORBIDDEN = [
     ),
     (client_error("ClusterNotFoundException", "Cluster not found."), "CLUSTER_NOT_FOUND", "config"),
     (client_error("InvalidParameterException", "TaskDefinition is inactive"), "TASK_DEFINITION_MISSING", "config"),
+    (failures("ATTRIBUTE"), "PLACEMENT_IMPOSSIBLE", "config"),
+    (failures("The subnet ID 'subnet-1' does not exist"), "NETWORK_CONFIG_INVALID", "config"),
 ]
 
 
@@ -377,17 +424,13 @@ def test_a_task_that_config_forbids_fails_the_build(ecs: FakeEcs, subtests: pyte
             assert (ecs.tasks, slots.holders()) == ({}, set())
 
 
-def test_failures_of_run_task_are_no_success(ecs: FakeEcs) -> None:
-    ecs.answers.extend(
-        [failures("The specified platform does not satisfy the task definition's required capabilities")] * 9
-    )
-    status, body, _ = call("POST", "/project", {"gitURL": URL})
-    build_id = body["buildId"] if status == 503 else body["data"]["buildId"]
-    build = builds.get(build_id)
+def test_a_task_that_is_refused_for_an_unknown_reason_is_tried_again_and_then_fails(ecs: FakeEcs) -> None:
+    ecs.answers.extend([failures("Something new")] * 3)
+    body = assert_problem(call("POST", "/project", {"gitURL": URL}), 503, "UNCLASSIFIED")
+    build = builds.get(body["buildId"])
     assert build
-    assert build.task_arn is None
-    assert build.status is (Status.FAILED if status == 503 else Status.QUEUED)
-    assert build.failure or build.waiting
+    assert (build.status, build.task_arn) == (Status.FAILED, None)
+    assert len({each["clientToken"] for each in ecs.calls}) == len(ecs.calls) == 3
 
 
 NOT_NOW = [

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
+from msgspec.structs import replace
 
 from tidegate.exceptions import FieldError, InvalidRequest, MalformedBody
-from tidegate.model import BuildSettings, Source
+from tidegate.model import BuildSettings, Project, Source
 
 MAX_BODY_BYTES = 128 * 1024
 MAX_URL = 2048
@@ -67,7 +68,7 @@ class BuildDefaults(msgspec.Struct, frozen=True):
 
 
 class NewProject(msgspec.Struct, frozen=True):
-    """A checked request for a build, of a new project or a known one; `env` has the values `settings.env_names` names."""
+    """A checked request for a build, of a new project or a known one; `env` has the values that `settings` names."""
 
     source: Source
     slug: str | None
@@ -105,9 +106,18 @@ def parse_new_project(body: Mapping[str, Any], defaults: BuildDefaults) -> NewPr
     return _new_build(values["gitURL"], values.get("slug"), values)
 
 
-def parse_new_build(body: Mapping[str, Any], url: str, project: str, defaults: BuildDefaults) -> NewProject:
+def parse_new_build(body: Mapping[str, Any], project: Project, defaults: BuildDefaults) -> NewProject:
     """Check every field of a build of a known project, or raise InvalidRequest naming each that is wrong."""
-    return _new_build(url, project, _values(body, _build_rules(), defaults))
+    cpu, memory = project.settings.cpu or defaults.cpu, project.settings.memory or defaults.memory
+    values = _values(body, _build_rules(), replace(defaults, cpu=cpu, memory=memory))
+    return _new_build(project.git_url, project.slug, values)
+
+
+def parse_nothing(body: Mapping[str, Any]) -> None:
+    """Check that a request has no fields, or raise InvalidRequest naming each."""
+    _, errors = _checked(body, {}, ())
+    if errors:
+        raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
 
 
 def _build_rules() -> dict[str, Callable[[Any], Any]]:
@@ -341,7 +351,7 @@ def _whole_number(value: Any) -> int:
 
 
 def _size_errors(cpu: int | None, memory: int | None, defaults: BuildDefaults) -> list[FieldError]:
-    """Check that Fargate has a task of this size; what is not given comes from the stack's defaults."""
+    """Check that Fargate has a task of this size; what is not given comes from the defaults."""
     if cpu is None and memory is None:
         return []
     units = defaults.cpu if cpu is None else cpu
