@@ -74,12 +74,14 @@ def refused(retry: Retry, code: str = "CODE") -> TaskRefused:
 # situation, build, observation, answer
 CASES: list[tuple[str, str, Build, Observation, str]] = [
     # Start
-    ("queued", "it has a slot", QUEUED, StartClaimed(NOW), "queued → starting; call RunTask"),
+    ("queued", "it has a slot", QUEUED, StartClaimed(NOW, 1), "queued → starting; call RunTask"),
     ("queued", "no slot is free", QUEUED, QueueFull(NOW), "waits"),
     ("queued, waits", "no slot is free", replace(QUEUED, waiting="All build slots are taken."), QueueFull(NOW), "nothing: waits already"),
-    ("claimed", "claimed again after a crash", CLAIMED, StartClaimed(NOW), "nothing: claimed already; call RunTask"),
-    ("canceled meanwhile", "it has a slot", replace(FAILED, status=Status.CANCELED, task_arn=None), StartClaimed(NOW), "nothing: the build has ended or its task is known"),
-    ("cancel requested", "it has a slot", UNWANTED_CLAIM, StartClaimed(NOW), "nothing: the build is being canceled"),
+    ("building", "no slot is free", BUILDING, QueueFull(NOW), "nothing: the build has started"),
+    ("claimed", "claimed again after a crash", CLAIMED, StartClaimed(NOW, 1), "nothing: claimed already; call RunTask"),
+    ("claimed", "another was faster", replace(CLAIMED, revision=2), StartClaimed(NOW, 1), "nothing: claimed already"),
+    ("canceled meanwhile", "it has a slot", replace(FAILED, status=Status.CANCELED, task_arn=None), StartClaimed(NOW, 1), "nothing: the build has ended or its task is known"),
+    ("cancel requested", "it has a slot", UNWANTED_CLAIM, StartClaimed(NOW, 1), "nothing: the build is being canceled"),
     ("claimed", "RunTask accepted", CLAIMED, TaskAccepted(NOW, 1, ARN), "task known"),
     ("task known by its event", "RunTask accepted", STARTING, TaskAccepted(NOW, 1, ARN), "nothing: the task is known"),
     ("queued", "an event before the API's own write", QUEUED, seen("PROVISIONING", 1), "queued → starting; task known"),
@@ -148,6 +150,7 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     ("queued", "deadline", QUEUED, Overdue(LATER), "queued → failed (WAIT_TIMED_OUT)"),
     ("starting", "deadline", STARTING, Overdue(LATER), "starting → failed (START_TIMED_OUT), its task may live; stop the task"),
     ("claimed", "deadline", CLAIMED, Overdue(LATER), "starting → failed (START_TIMED_OUT), its task may live"),
+    ("claimed, waits for capacity", "deadline", replace(CLAIMED, waiting="AWS has no capacity."), Overdue(LATER), "starting → failed (WAIT_TIMED_OUT), its task may live"),
     ("building", "deadline", BUILDING, Overdue(LATER), "building → failed (BUILD_TIMED_OUT), its task may live; stop the task"),
     ("building, second attempt not started", "deadline", SECOND, Overdue(LATER), "building → failed (START_TIMED_OUT), its task may live"),
     ("publishing", "deadline, and the project refuses it from now on", PUBLISHING, Overdue(LATER), "publishing → failed (PUBLISH_TIMED_OUT)"),

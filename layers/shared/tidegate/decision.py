@@ -36,9 +36,10 @@ class TaskLost(Struct, frozen=True):
 
 
 class StartClaimed(Struct, frozen=True):
-    """The build has a slot, and RunTask is about to be called for its attempt."""
+    """The build has a slot, and whoever read it at this revision is about to call RunTask for its attempt."""
 
     at: datetime
+    revision: int
 
 
 class TaskAccepted(Struct, frozen=True):
@@ -128,6 +129,8 @@ def decide(build: Build, seen: Observation) -> Decision:
         case TaskRefused():
             return _task_refused(build, seen)
         case QueueFull():
+            if build.status is not Status.QUEUED:
+                return Decision(build, ignored="the build has started")
             return _wait(build, "All build slots are taken.")
         case CancelAsked():
             return _cancel_asked(build, seen)
@@ -185,7 +188,7 @@ def _start_claimed(build: Build, seen: StartClaimed) -> Decision:
     if build.cancel_requested_at:
         return Decision(build, ignored="the build is being canceled")
     if build.status is not Status.QUEUED:
-        return Decision(build, ignored="claimed already", run=True)
+        return Decision(build, ignored="claimed already", run=build.revision == seen.revision)
     return Decision(_starting(build, seen.at), run=True)
 
 
@@ -267,9 +270,16 @@ def _overdue(build: Build, at: datetime) -> Decision:
     if build.cancel_requested_at:
         ended = _canceled(build, at, CANCELED)
     else:
-        again = build.status is Status.BUILDING and build.building_at is None
-        ended = _failed(build, at, _OVERDUE[Status.STARTING if again else build.status])
+        ended = _failed(build, at, _OVERDUE[_stage(build, at)])
     return Decision(replace(ended, open=live), stop_task=build.task_arn if live else None)
+
+
+def _stage(build: Build, at: datetime) -> Status:
+    """What took too long: a later attempt starts once more, and a start that AWS has put off waits."""
+    if build.waiting and at >= build.created_at + WAIT_LIMIT:
+        return Status.QUEUED
+    again = build.status is Status.BUILDING and build.building_at is None
+    return Status.STARTING if again else build.status
 
 
 def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision:

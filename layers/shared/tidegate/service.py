@@ -164,7 +164,7 @@ def start(build: Build, now: datetime, source: str) -> Build:
     """Start the task of the build's attempt, if there is a slot; doing it again starts no second task."""
     if not slots.acquire(build.id):
         return observe(build, QueueFull(now), now, source)
-    build, decision = _settle(build, StartClaimed(now), now, source)
+    build, decision = _settle(build, StartClaimed(now, build.revision), now, source)
     if not decision.run:
         if build.open is None:
             slots.release(build.id)
@@ -280,15 +280,15 @@ def start_waiting(now: datetime, source: str, new: Build | None = None) -> dict[
     opened = {build.id: build for build in builds.open_builds()} if free > 0 else {}
     if new is not None:
         opened[new.id] = new
-    for build in islice(_queue([*opened.values()], holders), _STARTS):
-        if free <= 0:
-            break
+    while free > 0 and len(tried) < _STARTS and (build := next(_queue([*opened.values()], holders), None)):
         started = tried[build.id] = start(build, now, source)
         if started.status.final:
-            continue  # its slot goes to the next one
-        if started.waiting:
+            del opened[build.id]  # its slot goes to whose turn it is then
+        elif started.waiting:
             break
-        free -= 1
+        else:
+            holders.add(build.id)
+            free -= 1
     return tried
 
 
