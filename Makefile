@@ -82,6 +82,10 @@ deploy: build ## Deploy to your AWS account, and the builder's image with it (ne
 	@# The repository comes with the stack, so the image can only follow; the stack then names it by its digest.
 	image=$$($(PY) scripts/push_builder.py) && $(BIN)/sam deploy --no-confirm-changeset --parameter-overrides BuilderImage=$$image
 
+.PHONY: replay
+replay: $(INSTALLED) ## Replay the deployed stack's dead letters; ARGS=--dry-run only lists them
+	$(PY) scripts/replay.py $(ARGS)
+
 .PHONY: lock
 lock: $(INSTALLED) ## Lock the newest versions of all Python dependencies
 	cd layers/shared && ../../$(BIN)/uv pip compile $(UV_FLAGS) requirements.in -o requirements.txt
