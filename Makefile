@@ -82,6 +82,10 @@ deploy: build ## Deploy to your AWS account, and the builder's image with it (ne
 	@# The repository comes with the stack, so the image can only follow; the stack then names it by its digest.
 	image=$$($(PY) scripts/push_builder.py) && $(BIN)/sam deploy --no-confirm-changeset --parameter-overrides BuilderImage=$$image
 
+.PHONY: sites
+sites: $(INSTALLED) ## Serve the deployed stack's sites on this machine
+	$(PY) -m local sites
+
 .PHONY: replay
 replay: $(INSTALLED) ## Replay the deployed stack's dead letters; ARGS=--dry-run only lists them
 	$(PY) scripts/replay.py $(ARGS)

@@ -46,19 +46,20 @@ def counts(
 
 
 def _repair(before: Build, decision: Decision, seen: Observation, now: datetime) -> str | None:
-    """What the reconciler has put right, if it was not a matter of course."""
+    """What the reconciler has put right; what follows from its own look in the same sweep does not count again."""
+    left_behind = before.updated_at != now
     match seen:
-        case StartClaimed() if decision.ignored and decision.run:
+        case StartClaimed() if decision.ignored and decision.run and left_behind:
             return "unfinished start"
         case _ if decision.ignored:
             return None
-        case TaskSeen(task=task) if before.task_arn is None:
+        case TaskSeen() if before.task_arn is None:
             return "lost answer"
         case TaskSeen(task=task) if task.ended and task.stopped_at and now - task.stopped_at > _EVENT_IS_LOST:
             return "lost stop"
         case TaskLost():
             return "lost task"
-        case Published() if before.publishing_at != now:  # not by a sweep that saw the task's end itself
+        case Published() if left_behind:
             return "stuck publish"
         case Overdue():
             return "overdue"

@@ -179,7 +179,8 @@ def start(build: Build, now: datetime, source: str) -> Build:
     if diagnosis.failure.code == "TOKEN_CONFLICT":
         # A call whose answer was lost has used the token up and made no task.
         diagnosis = replace(diagnosis, retry=Retry.NEW_ATTEMPT)
-    logger.warning("task not started", build_id=build.id, code=answer.code, reason=answer.message)
+    code = diagnosis.failure.code
+    logger.warning("task not started", build_id=build.id, code=code, answer=answer.code, reason=answer.message)
     return observe(build, TaskRefused(now, build.attempt, diagnosis), now, source)
 
 
