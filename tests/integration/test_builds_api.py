@@ -122,6 +122,13 @@ def test_build_of_a_known_project(ecs: FakeEcs) -> None:
     assert (status, [error["field"] for error in body["errors"]]) == (400, ["gitURL"])
 
 
+def test_size_must_fit_with_the_projects_own(ecs: FakeEcs) -> None:
+    post(slug="site", cpu=1024, memory=2048)
+    status, body, _ = call("POST", "/project", {"gitURL": URL, "slug": "site", "cpu": 2048})
+    assert (status, [error["field"] for error in body["errors"]]) == (400, ["memory"])
+    assert len(ecs.calls) == 1
+
+
 def test_timeline_tells_the_story(ecs: FakeEcs) -> None:
     build_id = post()
     happen(ecs, build_id, "RUNNING")

@@ -162,7 +162,7 @@ def _values(
     """All fields by their rules, or InvalidRequest with everything that is wrong."""
     values, errors = _checked(body, rules, required)
     if not {"cpu", "memory"} & {error.field for error in errors}:
-        errors += _size_errors(values.get("cpu"), values.get("memory"), defaults)
+        errors += size_errors(values.get("cpu"), values.get("memory"), defaults)
     if errors:
         raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
     return values
@@ -350,7 +350,7 @@ def _whole_number(value: Any) -> int:
     return value
 
 
-def _size_errors(cpu: int | None, memory: int | None, defaults: BuildDefaults) -> list[FieldError]:
+def size_errors(cpu: int | None, memory: int | None, defaults: BuildDefaults) -> list[FieldError]:
     """Check that Fargate has a task of this size; what is not given comes from the defaults."""
     if cpu is None and memory is None:
         return []

@@ -40,7 +40,7 @@ from tidegate.exceptions import (
     TooLate,
     Unavailable,
 )
-from tidegate.inputs import BuildDefaults, NewProject
+from tidegate.inputs import BuildDefaults, NewProject, size_errors
 from tidegate.model import Build, BuildSettings, LogPage, Project, Task
 from tidegate.observability import MetricUnit, count, logger, measure
 from tidegate.settings import settings
@@ -93,6 +93,9 @@ def create_build(new: NewProject, build_id: str, now: datetime, name: str | None
     Once the build is written it is accepted: whatever fails after that is made good by the reconciler.
     """
     project = _project_for(new if new.slug or not name else replace(new, slug=name), now)
+    merged = _merged(project.settings, new.settings)
+    if errors := size_errors(merged.cpu, merged.memory, build_defaults()):
+        raise InvalidRequest(errors=tuple(errors))
     if new.env:
         jobs.put_env(jobs.env_key(build_id), new.env)
     return _accept(
@@ -100,7 +103,7 @@ def create_build(new: NewProject, build_id: str, now: datetime, name: str | None
             id=build_id,
             project_slug=project.slug,
             source=replace(new.source, ref=new.source.ref or (None if new.source.commit else project.ref)),
-            settings=_merged(project.settings, new.settings),
+            settings=merged,
             created_at=now,
             deadline=now + WAIT_LIMIT,
             timeout_seconds=settings().build_timeout_seconds,
