@@ -30,17 +30,17 @@ from local.aws import Endpoint
 from local.container import Spec
 from local.fargate import Fargate
 from local.logs import Logs
+from local.options import NO_AWS_FILES, ROOT
 from local.stack import Stack, create
 from local.template import translated
 from scripts.events import BUILD, SITES_URL, Case, cases, set_up
 
-ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / ".aws-sam" / "local.json"
 BUILT = ROOT / ".aws-sam" / "local"
 TEMPLATE = str((BUILT / "template.yaml").relative_to(ROOT))
 SAM = str(Path(sys.executable).with_name("sam"))
 HOST = "aws"  # what containers call this machine
-AT_ONCE = 2
+AT_ONCE = os.cpu_count() or 1
 START_SECONDS = 60
 
 
@@ -60,6 +60,8 @@ def main() -> int:
     # Credentials of the user's own must not reach the containers.
     os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_SESSION_TOKEN": "local"}
     os.environ |= {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "SAM_CLI_TELEMETRY": "0"}
+    os.environ |= NO_AWS_FILES
+    os.environ.pop("AWS_PROFILE", None)
     with aws(bridge_address()) as (stack, port):
         build(stack, architecture, port)
         if "--stay" in sys.argv[1:]:
