@@ -1,5 +1,6 @@
 """Start: ``python -m local``, or ``make run``."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -10,9 +11,10 @@ from types import FrameType
 if sys.version_info < (3, 11):  # noqa: UP036  # said before the imports, which need it
     sys.exit("tidegate: Python 3.11 or later is needed")
 
+from local.announcer import Announcer
 from local.chaos import CALM
 from local.checks import CannotLoad, CannotStart, check
-from local.client import Client, Refused, Source
+from local.client import Client, Refused, Source, ending
 from local.options import NO_AWS_FILES, ROOT, Options, from_command_line
 from local.repository import source_of
 from local.state import state_folder
@@ -41,7 +43,7 @@ def main() -> int:
     except (CannotStart, CannotLoad) as error:
         say(f"tidegate: {error}")
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):  # the latter: whoever read the output has gone
         return 130 if options.once else 0
 
 
@@ -62,14 +64,15 @@ def _run(options: Options, state: Path, source: Source | None, started: float) -
     # Imported here because it takes a second, and what is wrong should be said before.
     from local.running import running
 
-    with running(options, state, ROOT / ".tidegate" / "cache", say) as endpoint:
+    client = Client(f"http://127.0.0.1:{options.api_port}")
+    announcer = Announcer(client, say)
+    with running(options, state, ROOT / ".tidegate" / "cache", announcer.look_at, say) as endpoint:
         try:
-            client = Client(f"http://127.0.0.1:{options.api_port}")
             say(f"API    {client.url}\nsites  {options.parameters['SitesUrl']}\nAWS    {endpoint.url}")
             say(f"logs   {state / 'functions'}    (started in {time.monotonic() - started:.1f} s)\n")
             if options.chaos != CALM:
                 say(f"chaos  {options.chaos}\n")
-            good = _build(client, source, started) if source else True
+            good = _build(client, announcer, source, started) if source else True
             if options.once:
                 return 0 if good else 1
             say(
@@ -77,32 +80,27 @@ def _run(options: Options, state: Path, source: Source | None, started: float) -
                 """-d '{"gitURL":"https://github.com/you/site"}'\nCtrl-C ends everything."""
             )
             while True:
-                time.sleep(3600)
+                time.sleep(0.2)  # not longer: a signal that reaches another thread does not wake this one
         finally:
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _build(client: Client, source: Source, started: float) -> bool:
+def _build(client: Client, announcer: Announcer, source: Source, started: float) -> bool:
     """Build like a user, show the log, and say how it ended; whether well."""
     say(f"building {source.url}" + (f" in {source.root_directory}" if source.root_directory else ""))
     begun = time.monotonic()
     try:
-        data = client.post(source)
-        build = client.follow(data["buildId"], lambda line: say(f"  {line}"))
+        build_id = client.post(source)["buildId"]
+        announcer.followed.add(build_id)
+        build = client.follow(build_id, lambda line: say(f"  {line}"))
     except Refused as error:
         say(f"\nThe build was not accepted: {error}\n")
         return False
-    if build["status"] == "ready":
-        now = time.monotonic()
-        say(
-            f"\n{build['url']} is live, {now - begun:.1f} s after the request, {now - started:.1f} s after the start.\n"
-        )
-        return True
-    failure = build.get("failure") or {}
-    say(f"\nThe build {build['status']}: {failure.get('code', '')}. {failure.get('message', '')}")
-    say(f"What to do: {failure['fix']}\n" if failure.get("fix") else "")
-    return False
+    now = time.monotonic()
+    took = f"{now - begun:.1f} s after the request, {now - started:.1f} s after the start"
+    say(f"\n{ending(build)}{f', {took}.' if build['status'] == 'ready' else ''}\n")
+    return bool(build["status"] == "ready")
 
 
 def _forget_aws() -> None:
@@ -118,5 +116,6 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     code = main()
-    sys.stdout.flush()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
     os._exit(code)  # everything has been ended; what threads still wait for does not matter

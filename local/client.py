@@ -27,6 +27,15 @@ class Refused(Exception):
     """The API did not accept the request; the message is its problem in words."""
 
 
+def ending(build: dict[str, Any]) -> str:
+    """How a build ended, in words."""
+    if build["status"] == "ready":
+        return f"{build['url']} is live"
+    failure = build.get("failure") or {}
+    words = f"the build {build['status']}: {failure.get('code', '')}. {failure.get('message', '')}"
+    return words + (f"\nWhat to do: {failure['fix']}" if failure.get("fix") else "")
+
+
 class Client:
     """The API at an address."""
 

@@ -19,7 +19,7 @@ from local.events import Bus
 from local.fargate import Fargate
 from local.gateway import Gateway, api_check, sites_check
 from local.journal import Journal
-from local.lambdas import Lambdas
+from local.lambdas import Lambdas, Outcome
 from local.logs import Logs
 from local.options import NO_AWS_FILES, ROOT, Options
 from local.stack import create
@@ -36,11 +36,12 @@ NETWORK = (
     *(name for lower in ("http_proxy", "https_proxy", "no_proxy") for name in (lower, lower.upper())),
 )
 Tell = Callable[[str], None]
+LookAt = Callable[[dict[str, Any], Outcome], None]
 
 
 @contextlib.contextmanager
-def running(options: Options, state: Path, cache: Path, tell: Tell) -> Iterator[Endpoint]:
-    """Start everything and end it again."""
+def running(options: Options, state: Path, cache: Path, look_at: LookAt, tell: Tell) -> Iterator[Endpoint]:
+    """Start everything and end it again; ``look_at`` sees each event and outcome of the API."""
     with contextlib.ExitStack() as ends:
         timers = Timers()
         ends.callback(timers.close)
@@ -68,7 +69,13 @@ def running(options: Options, state: Path, cache: Path, tell: Tell) -> Iterator[
         if errors:
             raise CannotLoad("functions cannot be loaded:\n" + "\n".join(errors))
         apis = {api.logical_id: api for api in stack.apis}
-        Gateway(apis["Api"], options.api_port, lambdas.invoke, api_check(options.api_port))
+
+        def invoke_api(arn: str, event: dict[str, Any]) -> Outcome:
+            outcome = lambdas.invoke(arn, event)
+            look_at(event, outcome)
+            return outcome
+
+        Gateway(apis["Api"], options.api_port, invoke_api, api_check(options.api_port))
         Gateway(apis["SitesApi"], options.sites_port, lambdas.invoke, sites_check)
         lost = fargate.announce_recovered()
         if lost:

@@ -41,7 +41,7 @@ def serve(arguments: Sequence[str]) -> NoReturn:
             Gateway(api, given.sites_port, lambdas.invoke, sites_check)
             print(f"sites of {given.stack}: http://<slug>.localhost:{given.sites_port}    (Ctrl-C ends)", flush=True)
             while True:
-                time.sleep(3600)
+                time.sleep(0.2)  # not longer: a signal that reaches another thread does not wake this one
         finally:
             lambdas.close()
 

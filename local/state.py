@@ -16,13 +16,14 @@ from local.process import kill, marked
 def state_folder(home: Path, kept: Path | None) -> Iterator[Path]:
     """Hold the state folder of this run; ``home`` is ``.tidegate``."""
     home.mkdir(parents=True, exist_ok=True)
-    _clean_up(home)
-    if kept:
-        kept.mkdir(parents=True, exist_ok=True)
-        folder = kept.resolve()
-    else:
-        folder = Path(tempfile.mkdtemp(prefix="run-", dir=home)).resolve()
-    lock = _lock(folder)
+    with _starting(home):
+        _clean_up(home)
+        if kept:
+            kept.mkdir(parents=True, exist_ok=True)
+            folder = kept.resolve()
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="run-", dir=home)).resolve()
+        lock = _lock(folder)
     if lock is None:
         raise CannotStart(f"another local stack uses {folder}; end it, or choose another STATE_DIR.")
     try:
@@ -32,6 +33,14 @@ def state_folder(home: Path, kept: Path | None) -> Iterator[Path]:
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+@contextlib.contextmanager
+def _starting(home: Path) -> Iterator[None]:
+    """Let one stack at a time look for leftovers, or it might take another's new folder for one."""
+    with (home / "starting").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _lock(folder: Path) -> int | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_stack import LocalStack
+from tests.e2e.local_stack import LocalStack, wait_until
 from tests.e2e.repositories import repository
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(120)]
@@ -23,6 +23,13 @@ def test_slug_of_the_request_is_kept(stack: LocalStack, tmp_path: Path) -> None:
     stack.wait_for(data["buildId"], "ready")
     listed = stack.api("GET", "/v1/projects/my-very-site/builds").json
     assert [build["id"] for build in listed["items"]] == [data["buildId"]]
+
+
+def test_console_says_how_a_build_ended(stack: LocalStack, tmp_path: Path) -> None:
+    good = stack.build(repository(tmp_path / "good", {"index.html": "x"}))
+    bad = stack.build((tmp_path / "nowhere").as_uri())
+    wait_until(lambda: f"{good['projectSlug']}: {good['url']} is live\n" in stack.printed)
+    wait_until(lambda: f"{bad['projectSlug']}: the build failed: CLONE_FAILED" in "".join(stack.printed))
 
 
 @pytest.mark.parametrize(
