@@ -67,9 +67,7 @@ def main() -> int:
         if "--stay" in sys.argv[1:]:
             print(f"sam local invoke ApiFunction -t {TEMPLATE} -e events/api-get-build.json")
             print(f"sam local start-api -t {TEMPLATE}", flush=True)
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.pause()
-            return 0
+            signal.pause()
         return report([*invoke_all(), *start_api()])
 
 
@@ -239,4 +237,7 @@ def report(outcomes: list[Outcome]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
