@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.local_stack import descendants, living, local_stack, wait_until
 from tests.e2e.repositories import WRITE_SITE, repository, script
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize("seed", [3, 8])

@@ -22,7 +22,7 @@ from tests.e2e.local_stack import (
 )
 from tests.e2e.repositories import repository, script
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.xdist_group("start"), pytest.mark.timeout(120)]
 # A build that leaves behind a process in a session of its own, and then never ends.
 RUNAWAY = """
 import { spawn } from 'node:child_process'
