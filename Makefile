@@ -59,7 +59,7 @@ test: $(INSTALLED) $(BUILDER_INSTALLED) ## Run all tests
 
 .PHONY: bench
 bench: $(INSTALLED) $(BUILDER_INSTALLED) ## Run the benchmarks
-	$(BIN)/pytest tests/benchmarks -p no:xdist -s
+	$(PY) -m tests.benchmarks.pipeline
 
 .PHONY: run
 run: setup ## Start the local stack; REPO=<git URL> builds that repository
