@@ -70,7 +70,7 @@ def test_a_projects_builds_page_by_page(history: list[Build], subtests: pytest.S
             assert {len(page) for page in found[:-1]} == {limit}
             assert found[-1]
     for status in Status:
-        with subtests.test(status):
+        with subtests.test(status.value):
             found = list(pages(f"/v1/projects/my-site/builds?limit=30&status={status}"))
             wanted = [build.id for build in history if build.status is status]
             assert [each["id"] for page in found for each in page] == wanted
