@@ -126,13 +126,15 @@ def test_one_of_many_concurrent_saves_wins(atomic: None) -> None:
     assert saved == [builds.get(BUILD.id)]
 
 
-def test_a_write_whose_answer_got_lost_knows_itself(stack: Settings) -> None:
+def test_a_write_whose_answer_got_lost_knows_itself(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # botocore sends it again as it was
     assert builds.create(BUILD)
     assert builds.create(BUILD)
     wanted = replace(BUILD, status=Status.STARTING, task_arn=TASK)
     first = builds.save(BUILD, wanted, LATER)
     assert first
+    assert builds.save(BUILD, wanted, LATER) is None, "another function that wants the same at the same time"
+    monkeypatch.setattr(aws, "tried_before", lambda error: True)
     assert builds.save(BUILD, wanted, LATER) == first
     assert builds.save(BUILD, wanted, LATER + timedelta(milliseconds=1)) is None
     assert builds.save(first, replace(first, waiting="x"), LATER)

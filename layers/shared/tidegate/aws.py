@@ -79,6 +79,11 @@ def met_itself(error: ClientError, item: Mapping[str, Any]) -> bool:
     return bool(found.get("Item") == item)
 
 
+def tried_before(error: ClientError) -> bool:
+    """Whether botocore had sent the request before it got this answer: an earlier one may have taken effect."""
+    return bool(error.response.get("ResponseMetadata", {}).get("RetryAttempts"))
+
+
 def plain(value: Struct) -> dict[str, Any]:
     """A model as plain values that `to_attribute` can write."""
     values: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(datetime,))

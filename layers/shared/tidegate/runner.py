@@ -16,10 +16,14 @@ _DESCRIBE = 100  # what DescribeTasks takes
 
 
 class Refusal(Struct, frozen=True):
-    """RunTask made no task, or nobody knows: the exception's code, or the reason in `failures[]`."""
+    """RunTask made no task: the exception's code, or the reason in `failures[]`.
+
+    `uncertain`: the request had been sent before, so that there may be a task all the same.
+    """
 
     code: str
     message: str
+    uncertain: bool = False
 
 
 def run(build: Build, job_url: str) -> str | Refusal:
@@ -65,7 +69,8 @@ def run(build: Build, job_url: str) -> str | Refusal:
         existing: Any = error.response.get("resourceIds")
         if aws.failed_with(error, "ConflictException") and existing:
             return str(existing[0])
-        return Refusal(error.response["Error"]["Code"], error.response["Error"].get("Message", ""))
+        told = error.response["Error"]
+        return Refusal(told["Code"], told.get("Message", ""), uncertain=aws.tried_before(error))
     except BotoCoreError as error:
         return Refusal("ServerException", f"{type(error).__name__}: {error}")
     for task in answer.get("tasks", []):

@@ -179,7 +179,9 @@ def start(build: Build, now: datetime, source: str) -> Build:
     if isinstance(answer, str):
         return observe(build, TaskAccepted(now, build.attempt, answer), now, source)
     diagnosis = diagnose_start(answer.code, answer.message)
-    if diagnosis.failure.code == "TOKEN_CONFLICT":
+    if answer.uncertain:
+        diagnosis = replace(diagnosis, retry=Retry.SAME_TOKEN)
+    elif diagnosis.failure.code == "TOKEN_CONFLICT":
         # A call whose answer was lost has used the token up and made no task.
         diagnosis = replace(diagnosis, retry=Retry.NEW_ATTEMPT)
     code = diagnosis.failure.code
