@@ -312,7 +312,8 @@ def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision
 def _wait(build: Build, reason: str) -> Decision:
     if build.waiting == reason or build.status.final:
         return Decision(build, ignored="waits already")
-    return Decision(replace(build, waiting=reason, deadline=max(build.deadline, build.created_at + WAIT_LIMIT)))
+    longest = build.deadline if build.cancel_requested_at else build.created_at + WAIT_LIMIT
+    return Decision(replace(build, waiting=reason, deadline=max(build.deadline, longest)))
 
 
 def _starting(build: Build, at: datetime) -> Build:
