@@ -158,8 +158,12 @@ def local_stack(seconds: float = 60, **variables: Any) -> Iterator[LocalStack]:
         assert process.poll() is None, "".join(stack.printed)
         yield stack
     finally:
-        if process.poll() is None:
-            stack.end()
+        try:
+            if process.poll() is None:
+                stack.end()
+        finally:
+            process.kill()
+            process.wait()
         reader.join(5)
         assert process.stdout
         process.stdout.close()
