@@ -75,13 +75,17 @@ def test_each_event_belongs_to_its_build_and_its_answer(case: Case) -> None:
     task = task_of(case.event()["detail"], "builder")
     assert task
     answer = case.answer
-    assert task.ended is (answer not in {"starting", "building"})
-    if answer == "building":
+    status, _, exit_code, *_ = READ[case.name.removeprefix("task-state-change-")]
+    assert task.ended is (status == "STOPPED" or exit_code is not None)
+    if answer.startswith("building"):
         assert task.running
         assert task.started_at
         assert task.started_at.tzinfo is UTC
     if answer == "starting":
         assert not task.running
+        assert not task.ended
+    if answer.startswith(("ready", "failed")):
+        assert task.ended
     if case.name.endswith("newer-attempt"):
         assert (task.build_id, task.attempt) == (SECOND_BUILD.id, 2)
     elif case.name.endswith("older-attempt"):

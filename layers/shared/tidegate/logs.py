@@ -121,7 +121,7 @@ def _cut(message: str) -> str:
 class _Place(Struct, array_like=True):
     """How far a task's log was read.
 
-    `read` are the marks of the chunks that were read, save those up to the key `base`, whose last line is `floor`;
+    `read` holds the marks of the chunks that were read, save those up to the key `base`, whose last line is `floor`;
     of the chunk with the mark `part` the first `given` lines were read.
     """
 
@@ -129,7 +129,11 @@ class _Place(Struct, array_like=True):
     floor: Annotated[str, Meta(max_length=100)] = ""
     part: bytes = b""
     given: Annotated[int, Meta(ge=0)] = 0
-    read: list[bytes] = []
+    read: bytes = b""
+
+    @property
+    def marks(self) -> list[bytes]:
+        return [self.read[start : start + _MARK_BYTES] for start in range(0, len(self.read), _MARK_BYTES)]
 
 
 class _Chunk(Struct):
@@ -182,7 +186,7 @@ def read(task_ids: list[str], cursor: str | None, limit: int) -> Page:
         sheet.lines[start:] = sorted(sheet.lines[start:], key=lambda line: line.id)
         if more:
             break
-    begun = any(place.read or place.part for place in places)
+    begun = any(place != _Place() for place in places)
     return Page(tuple(sheet.lines), _write_cursor(places) if begun else cursor, more)
 
 
@@ -218,9 +222,10 @@ def _look_back(stream: Iterator[_Chunk], place: _Place) -> tuple[list[_Chunk], l
     """The chunks that were read, and those among them that were not, the one that was begun first."""
     read: list[_Chunk] = []
     late: list[_Chunk] = []
-    awaited = {*place.read, place.part} - {b""}
+    marks = set(place.marks)
+    awaited = {*marks, place.part} - {b""}
     while awaited and (chunk := next(stream, None)):
-        (read if chunk.mark in place.read else late).append(chunk)
+        (read if chunk.mark in marks else late).append(chunk)
         awaited.discard(chunk.mark)
     return read, sorted(late, key=lambda chunk: chunk.mark != place.part)
 
@@ -233,7 +238,7 @@ def _move_base(place: _Place, read: list[_Chunk], late: list[_Chunk]) -> None:
     while len(read) > WINDOW and (unread is None or read[0].key < unread):
         oldest = read.pop(0)
         place.base, place.floor = oldest.key, max(oldest.last, place.floor)
-    place.read = [chunk.mark for chunk in read]
+    place.read = b"".join(chunk.mark for chunk in read)
 
 
 def _chunks(task_id: str, base: str) -> Iterator[_Chunk]:

@@ -1,0 +1,407 @@
+"""The log store against moto: each line once and in order, however batches come and however pages are cut."""
+
+import base64
+import gzip
+import json
+import random
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from functions.log_forwarder.app import handler
+from scripts.events import TASK, cases
+from tidegate import aws, logs
+from tidegate.settings import Settings
+
+NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
+OTHER = "6a027701619b280c8a5b03413659d315"
+EVENTS = {case.name.removeprefix("log-forwarder-"): case for case in cases() if case.function == "log-forwarder"}
+CONTEXT = SimpleNamespace(
+    function_name="log-forwarder",
+    memory_limit_in_mb=512,
+    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:log-forwarder",
+    aws_request_id="6d3b5a6e-3b5e-4d0f-9f0b-0c2f5d1f0a11",
+)
+quickly = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def event_id(number: int) -> str:
+    return f"{3862870693054419601594253561708247676090558476895597363 * 10 + number:056}"
+
+
+def batch(messages: Iterable[tuple[int, str]], task: str = TASK) -> logs.Batch:
+    events = [{"id": event_id(number), "timestamp": number, "message": message} for number, message in messages]
+    body = {"messageType": "DATA_MESSAGE", "logStream": f"build/builder/{task}", "logEvents": events}
+    return msgspec.convert(body, logs.Batch)
+
+
+def put(numbers: Iterable[int], task: str = TASK) -> None:
+    logs.put(batch([(number, f"line {number}") for number in numbers], task), NOW)
+
+
+def pack(body: Any) -> str:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return base64.b64encode(gzip.compress(data)).decode()
+
+
+def items() -> list[Any]:
+    pages = aws.dynamodb().get_paginator("scan").paginate(TableName="LogsTable")
+    return [item for page in pages for item in page["Items"]]
+
+
+def numbers(page: logs.Page) -> list[int]:
+    return [line.timestamp for line in page.lines]
+
+
+def follow(tasks: list[str], limit: int, cursor: str | None = None) -> tuple[list[int], str | None]:
+    """Read page by page until nothing more is stored."""
+    found: list[int] = []
+    while True:
+        page = logs.read(tasks, cursor, limit)
+        assert len(page.lines) <= limit
+        found += numbers(page)
+        if not page.more:
+            return found, page.cursor
+        assert page.cursor != cursor
+        cursor = page.cursor
+
+
+# --- what CloudWatch sends ---
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_event_files(stack: Settings, name: str) -> None:
+    handler(EVENTS[name].event(), CONTEXT)
+    page = logs.read([TASK], None, 100)
+    answer = EVENTS[name].answer
+    assert f"{len(page.lines)} lines" == answer or (answer, page.lines) == ("nothing", ())
+    body = json.loads(gzip.decompress(base64.b64decode(EVENTS[name].event()["awslogs"]["data"])))
+    if page.lines:
+        assert [msgspec.to_builtins(line) for line in page.lines] == body["logEvents"]
+
+
+def test_redelivery_and_overlap_change_nothing(stack: Settings) -> None:
+    for name in ("first-batch", "next-batch", "last-batch"):
+        handler(EVENTS[name].event(), CONTEXT)
+    before, stored = logs.read([TASK], None, 100).lines, items()
+    for name in ("redelivered", "next-batch", "last-batch", "control-message"):
+        handler(EVENTS[name].event(), CONTEXT)
+    assert items() == stored
+    handler(EVENTS["overlapping"].event(), CONTEXT)
+    assert logs.read([TASK], None, 100).lines == before
+
+
+def test_a_batch_is_one_item_that_expires(stack: Settings) -> None:
+    put(range(1000))
+    [item] = items()
+    assert item["taskId"] == {"S": TASK}
+    assert item["lastEventId"] == {"S": event_id(999)}
+    assert int(item["expiresAt"]["N"]) == int(NOW.timestamp()) + 30 * 24 * 3600
+    logs.put(batch([]), NOW)
+    assert len(items()) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        (b'"caf\xc3\xa9"', "café"),
+        (b'"caf\xe9"', "caf\ufffd"),
+        (b'"\xf0\x9f"', "\ufffd"),
+        (b'"\\ud83d"', "?"),
+        (b'"\\udc00 \\ud83d\\ude00"', "? \U0001f600"),
+        (b'"a\\u0000b\\u001b[0m"', "a\0b\x1b[0m"),
+    ],
+)
+def test_text_that_is_no_utf_8(stack: Settings, message: bytes, kept: str) -> None:
+    body = b'{"messageType": "DATA_MESSAGE", "logStream": "build/builder/%s", "logEvents": [%s]}' % (
+        TASK.encode(),
+        b'{"id": "%s", "timestamp": 1, "message": %s}' % (event_id(1).encode(), message),
+    )
+    handler({"awslogs": {"data": pack(body)}}, CONTEXT)
+    assert [line.message for line in logs.read([TASK], None, 10).lines] == [kept]
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["", "?", "aGVsbG8=", pack(b"no json"), pack(b"[]"), pack({"logEvents": []}), pack([1] * 99)[:20]],
+)
+def test_what_is_no_batch_is_raised(stack: Settings, data: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        handler({"awslogs": {"data": data}}, CONTEXT)
+    assert items() == []
+
+
+def test_faults_are_raised(stack: Settings, set_environment: Any) -> None:
+    set_environment("LOGS_TABLE", "gone")
+    with pytest.raises(Exception, match="ResourceNotFoundException"):
+        put([1])
+
+
+# --- large ones ---
+
+
+def test_ten_thousand_lines(stack: Settings) -> None:
+    put(range(10_000))
+    assert follow([TASK], 3000)[0] == list(range(10_000))
+
+
+def test_a_batch_that_fits_no_item_becomes_several(stack: Settings) -> None:
+    noise = random.Random(7)
+    messages = [(number, noise.randbytes(500).hex()) for number in range(2000)]
+    logs.put(batch(messages), NOW)
+    stored = items()
+    assert 1 < len(stored) < 8
+    logs.put(batch(messages), NOW)
+    assert len(items()) == len(stored)
+    found: list[str] = []
+    cursor, more = None, True
+    while more:
+        page = logs.read([TASK], cursor, 5000)
+        assert len(msgspec.json.encode(page)) < 1.2 * logs.MAX_PAGE_BYTES + logs.MAX_LINE_BYTES
+        cursor, more = page.cursor, page.more
+        found += [line.message for line in page.lines]
+    assert found == [message for _, message in messages]
+
+
+@pytest.mark.parametrize("kind", ["letters", "noise", "controls", "wide"])
+def test_a_line_that_fits_no_item_is_cut_with_a_mark(stack: Settings, kind: str) -> None:
+    noise, count = random.Random(7), 1024 * 1024
+    message = {
+        "letters": "x" * count,
+        "noise": noise.randbytes(count // 2).hex(),
+        "controls": "".join(chr(noise.randrange(32)) for _ in range(count)),
+        "wide": "".join(chr(noise.randrange(0x1F300, 0x1F600)) for _ in range(count // 4)),
+    }[kind]
+    logs.put(batch([(1, "before"), (2, message), (3, "after")]), NOW)
+    found = [line.message for line in logs.read([TASK], None, 10).lines]
+    found += [line.message for line in logs.read([TASK], logs.read([TASK], None, 10).cursor, 10).lines]
+    assert (found[0], found[2]) == ("before", "after")
+    cut, _, mark = found[1].partition("… [")
+    assert message.startswith(cut)
+    assert logs.MAX_LINE_BYTES - 4 < len(cut.encode()) <= logs.MAX_LINE_BYTES
+    assert mark == "cut by Tidegate: the line has 1048576 bytes]"
+
+
+def test_a_line_as_long_as_awslogs_sends_is_whole(stack: Settings) -> None:
+    message = random.Random(7).randbytes(131_059).hex()
+    assert len(message) == 262_118
+    logs.put(batch([(1, message)]), NOW)
+    assert logs.read([TASK], None, 1).lines[0].message == message
+
+
+def test_a_page_of_long_lines_fits_into_an_answer(stack: Settings) -> None:
+    for number in range(12):
+        logs.put(batch([(number, "\x1b" * 200_000)]), NOW)
+    found: list[int] = []
+    page = logs.Page(more=True)
+    while page.more:
+        page = logs.read([TASK], page.cursor, 5000)
+        assert len(json.dumps(msgspec.json.encode(page).decode())) < 6 * 1024 * 1024
+        found += numbers(page)
+    assert found == list(range(12))
+
+
+# --- reading on ---
+
+
+def test_an_empty_log(stack: Settings) -> None:
+    assert logs.read([], None, 10) == logs.read([TASK], None, 10) == logs.Page((), None)
+
+
+def test_reading_on_while_lines_come(stack: Settings) -> None:
+    cursor = None
+    for start in range(0, 30, 3):
+        put(range(start, start + 3))
+        page = logs.read([TASK], cursor, 100)
+        assert numbers(page) == list(range(start, start + 3))
+        again = logs.read([TASK], page.cursor, 100)
+        assert (again.lines, again.cursor, again.more) == ((), page.cursor, False)
+        cursor = page.cursor
+
+
+def test_a_batch_that_comes_late_is_not_missed(stack: Settings) -> None:
+    put(range(3))
+    put(range(6, 9))
+    page = logs.read([TASK], None, 100)
+    assert numbers(page) == [0, 1, 2, 6, 7, 8]
+    put(range(2, 7))
+    late = logs.read([TASK], page.cursor, 2)
+    assert (numbers(late), late.more) == ([3, 4], True)
+    put(range(9, 11))
+    rest = logs.read([TASK], late.cursor, 100)
+    assert (numbers(rest), rest.more) == ([5, 9, 10], False)
+    assert numbers(logs.read([TASK], None, 100)) == list(range(11))
+
+
+def test_late_lines_of_an_earlier_attempt_are_not_missed(stack: Settings) -> None:
+    put([0, 1], OTHER)
+    first = logs.read([OTHER], None, 100)
+    put([10, 11], TASK)
+    second = logs.read([OTHER, TASK], first.cursor, 100)
+    put([2, 3], OTHER)
+    third = logs.read([OTHER, TASK], second.cursor, 100)
+    assert (numbers(first), numbers(second), numbers(third)) == ([0, 1], [10, 11], [2, 3])
+    assert numbers(logs.read([OTHER, TASK], None, 100)) == [0, 1, 2, 3, 10, 11]
+
+
+def test_another_batch_with_the_same_beginning_replaces_nothing(stack: Settings) -> None:
+    put(range(8))
+    cursor = logs.read([TASK], None, 100).cursor
+    put(range(3))
+    assert logs.read([TASK], cursor, 100).lines == ()
+    put(range(10))
+    assert numbers(logs.read([TASK], cursor, 100)) == [8, 9]
+    assert numbers(logs.read([TASK], None, 100)) == list(range(10))
+
+
+def test_lines_of_a_batch_are_put_in_order(stack: Settings) -> None:
+    put([5, 3, 4, 3])
+    assert numbers(logs.read([TASK], None, 100)) == [3, 4, 5]
+
+
+@pytest.mark.parametrize("limit", [33, 250])
+def test_more_chunks_than_a_cursor_names(stack: Settings, limit: int) -> None:
+    for number in range(0, 500, 2):
+        put([number, number + 1])
+    found, cursor = follow([TASK], limit)
+    assert found == list(range(500))
+    assert cursor
+    assert len(cursor) < 1200
+    put([490, 491, 492, 493])
+    put([498, 499, 500])
+    assert follow([TASK], 10, cursor)[0] == [500]
+    # of a chunk far back only new readers learn
+    put([100, 101, 102, 103])
+    assert follow([TASK], 10, cursor)[0] == [500]
+
+
+def test_a_reader_reads_little(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(300):
+        put([number])
+    _, cursor = follow([TASK], 50)
+    seen: list[int] = []
+    real = logs._Chunk.lines
+    monkeypatch.setattr(logs._Chunk, "lines", lambda chunk: seen.append(1) or real(chunk))
+    put([300])
+    assert numbers(logs.read([TASK], cursor, 100)) == [300]
+    assert len(seen) == 1, "chunks that were read are not unpacked again"
+
+
+class Memory:
+    """DynamoDB as far as the log store uses it, in memory: moto would take minutes for what follows."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], Any] = {}
+
+    def put_item(self, TableName: str, Item: Any) -> None:  # noqa: N803
+        self.items[Item["taskId"]["S"], Item["firstEventId"]["S"]] = Item
+
+    def get_paginator(self, _: str) -> Any:
+        return SimpleNamespace(paginate=self.query)
+
+    def query(self, ExpressionAttributeValues: Any, **_: Any) -> Any:  # noqa: N803
+        task = ExpressionAttributeValues[":task"]["S"]
+        base = ExpressionAttributeValues.get(":base", {"S": ""})["S"]
+        keys = sorted(key for key in self.items if key[0] == task and key[1] > base)
+        return ({"Items": [self.items[key]]} for key in keys)
+
+
+SLICES = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), max_size=12)
+
+
+@given(st.data())
+@hypothesis_settings(quickly, max_examples=150)
+def test_any_batching_redelivery_and_page_size_gives_each_line_once(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    memory = Memory()
+    monkeypatch.setattr(logs, "WINDOW", 100)
+    monkeypatch.setattr(aws, "dynamodb", lambda: memory)
+    total = data.draw(st.integers(1, 40))
+    cuts = sorted(data.draw(st.sets(st.integers(1, total))) | {0, total})
+    batches = [range(start, end) for start, end in pairwise(cuts)]
+    batches += [range(min(start, total - 1), min(start + length, total)) for start, length in data.draw(SLICES)]
+    tasks = [OTHER, TASK]
+    sent = [(task, numbers) for task in tasks for numbers in batches]
+    found: dict[str, list[int]] = {task: [] for task in tasks}
+    cursor: str | None = None
+
+    def read_page() -> bool:
+        nonlocal cursor
+        page = logs.read(tasks, cursor, data.draw(st.integers(1, 15)))
+        cursor = page.cursor
+        for line in page.lines:
+            owner, _, number = line.message.partition(" ")
+            found[owner].append(int(number))
+        return page.more
+
+    for task, part in data.draw(st.permutations(sent)):
+        logs.put(batch([(number, f"{task} {number}") for number in part], task), NOW)
+        for _ in range(data.draw(st.integers(0, 2))):
+            read_page()
+    while read_page():
+        pass
+    assert {task: sorted(lines) for task, lines in found.items()} == {task: list(range(total)) for task in tasks}
+    again = logs.read(tasks, None, 1000)
+    assert [line.message for line in again.lines] == [f"{task} {number}" for task in tasks for number in range(total)]
+    monkeypatch.setattr(logs, "WINDOW", data.draw(st.integers(0, 5)))
+    whole: list[str] = []
+    page, limit = logs.Page(more=True), data.draw(st.integers(1, 50))
+    while page.more:
+        page = logs.read(tasks, page.cursor, limit)
+        whole += [line.message for line in page.lines]
+    assert whole == [line.message for line in again.lines], "in order, by any pages"
+
+
+# --- cursors ---
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "0",
+        "é",
+        "A" * 10_000,
+        "../../etc/passwd",
+        base64.urlsafe_b64encode(b"0..").decode(),
+        base64.urlsafe_b64encode(msgspec.msgpack.encode({})).decode(),
+        base64.urlsafe_b64encode(msgspec.msgpack.encode([["", "", b"", -1, b""]])).decode(),
+        base64.urlsafe_b64encode(msgspec.msgpack.encode([["x" * 2000, "", b"", 0, b""]])).decode(),
+        base64.urlsafe_b64encode(msgspec.msgpack.encode([["", 7, b"", 0, b""]])).decode(),
+        base64.urlsafe_b64encode(msgspec.msgpack.encode([["", "", b"", 0, "x"]])).decode(),
+    ],
+)
+def test_bad_cursors(stack: Settings, cursor: str) -> None:
+    put(range(3))
+    if cursor == "":
+        assert numbers(logs.read([TASK], cursor, 10)) == [0, 1, 2]
+        return
+    with pytest.raises(logs.BadCursor):
+        logs.read([TASK], cursor, 10)
+
+
+@given(st.text(max_size=40) | st.binary(max_size=60).map(lambda data: base64.urlsafe_b64encode(data).decode()))
+@quickly
+def test_any_cursor_is_read_or_refused(stack: Settings, cursor: str) -> None:
+    if not items():
+        put(range(3))
+    with suppress(logs.BadCursor):
+        logs.read([TASK], cursor, 10)
+
+
+def test_a_cursor_of_another_log_does_no_harm(stack: Settings) -> None:
+    put(range(5), OTHER)
+    cursor = logs.read([OTHER, OTHER, OTHER], None, 3).cursor
+    put(range(4), TASK)
+    assert numbers(logs.read([TASK], cursor, 10)) == [0, 1, 2, 3]
