@@ -104,7 +104,7 @@ def _page(prefix: str, path: str, request: Request) -> Response | None:
     for name in candidates(path):
         if (answer := _file(prefix, name, request)) is None:
             continue
-        if name.endswith("/index.html") and not path.endswith(("/", "/index.html")):
+        if name == f"{_clean(path)}/index.html" and not path.endswith("/"):
             return _redirect(f"/{quote(_clean(path))}/", request.query)
         return answer
     return None
