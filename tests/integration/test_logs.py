@@ -242,6 +242,18 @@ def test_a_batch_that_comes_late_is_not_missed(stack: Settings) -> None:
     assert numbers(logs.read([TASK], None, 100)) == list(range(11))
 
 
+def test_the_base_never_passes_what_was_not_read(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "WINDOW", 1)
+    put([100, 101])
+    cursor = logs.read([TASK], None, 10).cursor
+    put([110, 111, 112])
+    page = logs.read([TASK], cursor, 1)
+    put([90, 91])
+    rest = logs.read([TASK], page.cursor, 2)
+    assert (numbers(page), numbers(rest), rest.more) == ([110], [111, 112], True)
+    assert follow([TASK], 10, rest.cursor)[0] == [90, 91]
+
+
 def test_late_lines_of_an_earlier_attempt_are_not_missed(stack: Settings) -> None:
     put([0, 1], OTHER)
     first = logs.read([OTHER], None, 100)

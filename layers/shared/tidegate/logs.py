@@ -196,8 +196,6 @@ def _read_task(task_id: str, place: _Place, sheet: _Sheet) -> bool:
     read, late = _look_back(stream, place)
     near, more = list(read), False
     for chunk in chain(late, stream):
-        if more := sheet.full:
-            break
         if chunk not in late:  # from here on keys only rise
             near = [other for other in near if other.last >= chunk.first]
         known = {line[0] for other in near if other.overlaps(chunk) for line in other.lines()}
