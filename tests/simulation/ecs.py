@@ -1,0 +1,407 @@
+# ruff: noqa: E501, N803 - a row of the table is one line, and boto3 names the arguments
+"""ECS on Fargate: tokens, capacity, tasks that live, end and vanish, and the events about them."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from tests.simulation.dynamodb import Paginator
+from tests.simulation.s3 import SimS3, signed_until
+from tests.simulation.world import World, client_error
+
+CLUSTER = "arn:aws:ecs:eu-central-1:123456789012:cluster/builds"
+FAMILY = "builder"
+_GONE = 3600.0  # a stopped task stays visible for about an hour
+
+
+class Outcome(NamedTuple):
+    """What a task comes to: how it ends, the failure that means, and whether another attempt is due."""
+
+    name: str
+    code: str  # of the failure; empty for success
+    exit_code: int | None = None
+    again: bool = False
+    runs: bool = True
+    stop_code: str = "EssentialContainerExited"
+    stopped_reason: str = "Essential container in task exited"
+    reason: str | None = None  # the container's own
+    result: str = "failure"  # what result.json says: ok, failure, or none
+    weight: int = 1
+
+
+_PULL = "CannotPullContainerError: pull image manifest has been retried 5 time(s): dial tcp 52.1.2.3:443: i/o timeout"
+_ENI = "Timeout waiting for network interface provisioning to complete."
+_CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+_SPOT = "Your Spot Task was interrupted."
+_RETIRED = "ECS is performing maintenance on the underlying infrastructure hosting the task."
+OK = Outcome("ok", "", 0, result="ok", weight=14)
+OUTCOMES = (
+    OK,
+    Outcome("build fails", "BUILD_FAILED", 106, weight=3),
+    Outcome("clone fails", "CLONE_FAILED", 102),
+    Outcome("install fails", "INSTALL_FAILED", 105, result="none"),
+    Outcome("out of time", "BUILD_TIMED_OUT", 109),
+    Outcome("upload fails", "UPLOAD_FAILED", 108, result="none"),
+    Outcome("builder breaks", "BUILDER_ERROR", 100, result="none"),
+    Outcome("unknown exit code", "COMMAND_FAILED", 42, result="none"),
+    Outcome("out of memory", "OUT_OF_MEMORY", 137, reason="OutOfMemoryError: Container killed due to memory usage", result="none"),
+    Outcome("out of memory, code 1", "OUT_OF_MEMORY", 1, reason="OutOfMemoryError: container killed due to memory usage", result="none"),
+    Outcome("no result", "RESULT_MISSING", 0, result="none"),
+    Outcome("result says no", "RESULT_MISSING", 0, result="failure"),
+    Outcome("result of another build", "RESULT_MISSING", 0, result="forged"),
+    Outcome("spot loss", "SPOT_INTERRUPTED", 143, again=True, stop_code="SpotInterruption", stopped_reason=_SPOT, result="none", weight=2),
+    Outcome("spot loss, killed", "SPOT_INTERRUPTED", 137, again=True, stop_code="SpotInterruption", stopped_reason=_SPOT, result="none"),
+    Outcome("host lost", "HOST_MAINTENANCE", None, again=True, stop_code="TerminationNotice", stopped_reason=_RETIRED, result="none"),
+    Outcome("host lost in silence", "TASK_LOST", None, again=True, stop_code="", stopped_reason="", result="none"),
+    Outcome("no exit code", "EXIT_CODE_MISSING", None, result="ok"),
+    Outcome("cannot pull", "IMAGE_REGISTRY_UNREACHABLE", None, again=True, runs=False, stop_code="TaskFailedToStart", stopped_reason=_PULL, result="none"),
+    Outcome("no network interface", "NETWORK_SETUP_FAILED", None, again=True, runs=False, stop_code="TaskFailedToStart", stopped_reason=_ENI, result="none"),
+    Outcome("no capacity after all", "CAPACITY_UNAVAILABLE", None, again=True, runs=False, stop_code="TaskFailedToStart", stopped_reason=_CAPACITY, result="none"),
+    Outcome("secret missing", "SECRET_NOT_FOUND", None, runs=False, stop_code="TaskFailedToStart", stopped_reason="ResourceInitializationError: unable to pull secrets or registry auth: ResourceNotFoundException: Secrets Manager can't find the specified secret.", result="none"),
+    Outcome("stopped outside", "STOPPED_OUTSIDE", 143, stop_code="UserInitiated", stopped_reason="Task stopped by user", result="none"),
+    Outcome("ends well while stopped outside", "STOPPED_OUTSIDE", 0, stop_code="UserInitiated", stopped_reason="Task stopped by user", result="ok"),
+    Outcome("unknown reason", "UNCLASSIFIED", None, stop_code="Whatever", stopped_reason="The moon is in the seventh house", result="none"),
+    Outcome("never starts", "START_TIMED_OUT", None, runs=False, result="none"),
+    Outcome("never ends", "BUILD_TIMED_OUT", None, result="none"),
+)  # fmt: skip
+
+
+class SimTask:
+    """One task; `shown` are its states by the time each began."""
+
+    def __init__(self, arn: str, started_by: str, created: datetime) -> None:
+        self.arn = arn
+        self.started_by = started_by
+        self.build_id, _, attempt = started_by.partition("/")
+        self.attempt = int(attempt)
+        self.created_at = created
+        self.at = 0.0
+        self.visible_at = 0.0
+        self.listed_at = 0.0
+        self.gone_at = float("inf")
+        self.outcome = OK
+        self.slug = ""
+        self.job_url = ""
+        self.status = ""
+        self.desired = "RUNNING"
+        self.version = 0
+        self.started: datetime | None = None
+        self.running_since: float | None = None
+        self.ended_since: float | None = None
+        self.stopped: datetime | None = None
+        self.exit_code: int | None = None
+        self.exited = False
+        self.stop_code: str | None = None
+        self.stopped_reason: str | None = None
+        self.container_reason: str | None = None
+        self.success = False
+        self.told_to_stop = False
+        self.shown: list[tuple[float, dict[str, Any]]] = []
+
+    @property
+    def alive(self) -> bool:
+        """Whether the user's code runs or may still come to run."""
+        return not self.exited and self.status != "STOPPED"
+
+
+class SimEcs:
+    """The calls that the code under test makes; `emit` gets each change, `created` each new task, `stopping` each to be stopped."""
+
+    def __init__(
+        self,
+        world: World,
+        s3: SimS3,
+        emit: Callable[[dict[str, Any]], None],
+        created: Callable[[SimTask], None],
+        stopping: Callable[[SimTask], None],
+    ) -> None:
+        self.world, self.s3 = world, s3
+        self.emit, self.created, self.stopping = emit, created, stopping
+        self.tasks: dict[str, SimTask] = {}
+        self.tokens: dict[str, tuple[dict[str, Any], SimTask | None]] = {}
+        self.shortages: list[tuple[str, float, float]] = []  # what lacks, from, to
+        self.refusals: dict[str, list[str]] = {}
+        self.build_seconds = 300.0
+        self.lag = 10.0
+        self.plain = False  # every life has the same five events
+        self.outcomes: Callable[[SimTask], Outcome] = self._any_outcome
+        self._weights = [each.weight for each in OUTCOMES]
+
+    def run_task(self, **wanted: Any) -> dict[str, Any]:
+        assert wanted["cluster"] == CLUSTER
+        try:
+            return self.world.call("ecs.run_task", lambda: self._run(wanted), wanted["clientToken"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "AccessDeniedException":
+                self.refusals.setdefault(wanted["startedBy"].partition("/")[0], []).append("ACCESS_DENIED")
+            raise
+
+    def describe_tasks(self, *, cluster: str, tasks: list[str]) -> dict[str, Any]:
+        assert cluster == CLUSTER
+        assert 0 < len(tasks) <= 100
+
+        def read() -> dict[str, Any]:
+            found = [self._shown(self.tasks[arn]) for arn in tasks if arn in self.tasks]
+            known = [task for task in found if task]
+            arns = {task["taskArn"] for task in known}
+            return {"tasks": known, "failures": [{"arn": a, "reason": "MISSING"} for a in tasks if a not in arns]}
+
+        return self.world.call("ecs.describe_tasks", read, " ".join(arn[-4:] for arn in tasks))
+
+    def list_tasks(
+        self,
+        *,
+        cluster: str,
+        startedBy: str | None = None,
+        family: str | None = None,
+        desiredStatus: str = "RUNNING",
+        nextToken: str = "",
+    ) -> dict[str, Any]:
+        assert cluster == CLUSTER
+        assert (startedBy is None) is (family == FAMILY)
+
+        def read() -> dict[str, Any]:
+            now = self.world.now
+            arns = [
+                task.arn
+                for task in self.tasks.values()
+                if task.desired == desiredStatus
+                and task.listed_at <= now < task.gone_at
+                and startedBy in {None, task.started_by}
+            ]
+            start = int(nextToken or 0)
+            most = start + 100
+            if len(arns) > start + 1 and self.world.misfortune(0.1):
+                most = start + 1
+            return {"taskArns": arns[start:most]} | ({"nextToken": str(most)} if most < len(arns) else {})
+
+        return self.world.call("ecs.list_tasks", read, startedBy or "")
+
+    def get_paginator(self, operation: str) -> Paginator:
+        return Paginator({"list_tasks": self.list_tasks}[operation], "nextToken", "nextToken", "maxResults")
+
+    def stop_task(self, *, cluster: str, task: str, reason: str) -> dict[str, Any]:
+        assert cluster == CLUSTER
+        assert len(reason) <= 255
+
+        def stop() -> dict[str, Any]:
+            found = self.tasks.get(task)
+            if found is None or found.gone_at <= self.world.now:
+                raise client_error("StopTask", "InvalidParameterException", "The referenced task was not found.")
+            self.stopping(found)
+            self._stop(found, reason)
+            return {}
+
+        return self.world.call("ecs.stop_task", stop, task[-4:])
+
+    def _run(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        token, started_by = wanted["clientToken"], wanted["startedBy"]
+        build_id = started_by.partition("/")[0]
+        if token in self.tokens:
+            parameters, task = self.tokens[token]
+            if parameters != wanted:
+                if task is None:
+                    self.refusals.setdefault(build_id, []).append("TOKEN_CONFLICT")
+                raise client_error(
+                    "RunTask", "ConflictException", "different parameters", resourceIds=[task.arn] if task else []
+                )
+            return self._accepted(task) if task else self._refused(build_id, "RESOURCE:CPU", "CAPACITY_UNAVAILABLE")
+        provider = wanted["capacityProviderStrategy"][0]["capacityProvider"]
+        lacking = next((what for what, start, end in self.shortages if start <= self.world.now < end), "")
+        if lacking == "quota":
+            self.refusals.setdefault(build_id, []).append("QUOTA_REACHED")
+            raise client_error(
+                "RunTask", "ClientException", "You've reached the limit on the number of vCPUs you can run concurrently"
+            )
+        if lacking == "capacity" or (lacking == "spot" and provider == "FARGATE_SPOT"):
+            self.tokens[token] = (wanted, None)
+            return self._refused(build_id, _CAPACITY, "CAPACITY_UNAVAILABLE")
+        if lacking == "interfaces":
+            self.tokens[token] = (wanted, None)
+            return self._refused(
+                build_id, "Unexpected EC2 error while attempting to Create Network Interface", "NETWORK_SETUP_FAILED"
+            )
+        task = self._new_task(wanted)
+        self.tokens[token] = (wanted, task)
+        return self._accepted(task)
+
+    def _accepted(self, task: SimTask) -> dict[str, Any]:
+        return {"tasks": [task.shown[0][1]], "failures": []}
+
+    def _refused(self, build_id: str, reason: str, code: str) -> dict[str, Any]:
+        self.refusals.setdefault(build_id, []).append(code)
+        self.world.say(f"failures: {reason}")
+        return {"tasks": [], "failures": [{"reason": reason}]}
+
+    def _new_task(self, wanted: dict[str, Any]) -> SimTask:
+        world = self.world
+        task = SimTask(
+            f"{CLUSTER.replace(':cluster/', ':task/')}/{len(self.tasks) + 1:032x}", wanted["startedBy"], world.time()
+        )
+        [override] = wanted["overrides"]["containerOverrides"]
+        environment = {each["name"]: each["value"] for each in override["environment"]}
+        assert environment["BUILD_ID"] == task.build_id
+        task.slug, task.job_url = environment["PROJECT_ID"], environment["JOB_URL"]
+        self.tasks[task.arn] = task
+        lag = 1.0 if world.calm else self.lag
+        task.at = world.now
+        task.visible_at = world.now + lag * world.rng.random()
+        task.listed_at = world.now + lag * world.rng.random()
+        task.outcome = self.outcomes(task)
+        world.say(f"new task {task.arn[-4:]} of {task.started_by}, to come to: {task.outcome.name}", "ecs")
+        self.created(task)
+        self._to(task, "PROVISIONING")
+        world.at(world.now + world.rng.uniform(1, 20), self._pending, task)
+        return task
+
+    def _any_outcome(self, task: SimTask) -> Outcome:
+        return self.world.rng.choices(OUTCOMES, self._weights)[0]
+
+    def _pending(self, task: SimTask) -> None:
+        if not task.told_to_stop:
+            self._to(task, "PENDING")
+            self.world.at(self.world.now + self.world.rng.uniform(3, 60), self._running, task)
+
+    def _running(self, task: SimTask) -> None:
+        if task.told_to_stop or task.outcome.name == "never starts":
+            return
+        if not task.outcome.runs:
+            self._end(task)
+            return
+        if not self.plain and self.world.rng.random() < 0.3:
+            self._to(task, "ACTIVATING")
+        task.started, task.running_since = self.world.time(), self.world.now
+        self._to(task, "RUNNING")
+        task.job_url = self._fetch(task)
+        seconds = self.world.rng.uniform(2, self.build_seconds * 0.9)
+        if task.outcome.name == "out of time":
+            seconds = self.build_seconds + self.world.rng.uniform(0, 20)
+        if not task.job_url:
+            task.outcome = Outcome("job unavailable", "JOB_UNAVAILABLE", 101, again=True, result="none")
+            seconds = 1.0
+        if task.outcome.name != "never ends":
+            self.world.at(self.world.now + seconds, self._end, task)
+        if not self.plain and self.world.rng.random() < 0.2:
+            self.world.at(self.world.now + seconds / 2, self._note, task)
+
+    def _fetch(self, task: SimTask) -> str:
+        """The job, as the builder gets it; empty if it cannot."""
+        key, until = signed_until(task.job_url)
+        return self.s3.objects.get(key, b"").decode() if self.world.now < until else ""
+
+    def _note(self, task: SimTask) -> None:
+        """A change that is none to us: the version goes up, the status stays."""
+        if task.alive and not task.told_to_stop:
+            self._to(task, task.status)
+
+    def _end(self, task: SimTask) -> None:
+        if task.exited or task.status in {"STOPPED", "DEPROVISIONING"}:
+            return
+        outcome = task.outcome
+        task.stop_code = task.stop_code or outcome.stop_code
+        task.stopped_reason = task.stopped_reason or outcome.stopped_reason
+        task.container_reason = outcome.reason
+        if outcome.runs:
+            self._leave_result(task)
+            task.exit_code = outcome.exit_code
+            task.exited = True
+            # A success that ECS takes for a stop, or cannot show the code of, is none by the written rules.
+            task.success = outcome.exit_code == 0 and outcome.result == "ok" and task.stop_code != "UserInitiated"
+        task.ended_since = self.world.now
+        self._down(task)
+
+    def _leave_result(self, task: SimTask) -> None:
+        kind = task.outcome.result
+        if kind == "none":
+            return
+        job = json.loads(task.job_url)
+        result = {
+            "buildId": job["buildId"],
+            "attempt": job["attempt"],
+            "ok": kind != "failure",
+            "commit": "c" * 40,
+            "files": 3,
+        }
+        if kind == "failure":
+            result["failure"] = {"step": "build", "code": task.outcome.code, "exitCode": 1, "lastLines": ["no"]}
+        if kind == "forged":
+            result["buildId"] = "0" * 26
+        self.s3.objects[f"sites/{task.slug}/{task.build_id}/result.json"] = json.dumps(result).encode()
+
+    def _stop(self, task: SimTask, reason: str) -> None:
+        if task.told_to_stop or task.status in {"STOPPED", "DEPROVISIONING"}:
+            return
+        task.told_to_stop, task.desired = True, "STOPPED"
+        task.stop_code, task.stopped_reason = "UserInitiated", reason
+        self._to(task, task.status)
+        wait = self.world.rng.uniform(0.1, 30)
+        self.world.at(self.world.now + wait, self._obey, task)
+
+    def _obey(self, task: SimTask) -> None:
+        if task.exited or task.status in {"STOPPED", "DEPROVISIONING"}:
+            return
+        if task.status == "RUNNING":
+            task.exited, task.exit_code = True, self.world.rng.choice((143, 137))
+        task.ended_since = self.world.now
+        self._down(task)
+
+    def _down(self, task: SimTask) -> None:
+        task.desired = "STOPPED"
+        if not self.plain and task.exited and self.world.rng.random() < 0.3:
+            self._stopped(task)
+            return
+        self._to(task, "DEPROVISIONING")
+        self.world.at(self.world.now + self.world.rng.uniform(1, 30), self._stopped, task)
+
+    def _stopped(self, task: SimTask) -> None:
+        task.stopped, task.gone_at = self.world.time(), self.world.now + _GONE
+        self._to(task, "STOPPED")
+
+    def _to(self, task: SimTask, status: str) -> None:
+        task.status = status
+        task.version += 1
+        builder: dict[str, Any] = {
+            "name": "builder",
+            "lastStatus": "STOPPED" if task.exited or status == "STOPPED" else status,
+        }
+        if task.exit_code is not None:
+            builder["exitCode"] = task.exit_code
+        if task.container_reason:
+            builder["reason"] = task.container_reason
+        sidecar = {"name": "aws-guardduty-agent", "lastStatus": status, "exitCode": 0}
+        shown: dict[str, Any] = {
+            "taskArn": task.arn,
+            "startedBy": task.started_by,
+            "lastStatus": status,
+            "desiredStatus": task.desired,
+            "version": task.version,
+            "createdAt": task.created_at,
+            "containers": [sidecar, builder] if len(self.tasks) % 2 else [builder],
+        }
+        more = {
+            "startedAt": task.started,
+            "stoppedAt": task.stopped,
+            "stopCode": task.stop_code,
+            "stoppedReason": task.stopped_reason,
+        }
+        shown |= {name: value for name, value in more.items() if value}
+        task.shown.append((self.world.now, shown))
+        self.world.say(f"task {task.arn[-4:]} {status} v{task.version}", "ecs")
+        self.emit(shown)
+
+    def _shown(self, task: SimTask) -> dict[str, Any] | None:
+        """What DescribeTasks knows of a task: a little behind, and nothing of a very new or very old one."""
+        now = self.world.now
+        if not task.visible_at <= now < task.gone_at:
+            return None
+        seen = now - (3 * self.world.rng.random() if not self.world.calm else 0)
+        return next((shown for at, shown in reversed(task.shown) if at <= seen), task.shown[0][1])
+
+
+def as_event(shown: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields of an event's detail: times are text there."""
+    for name, value in shown.items():
+        yield name, value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

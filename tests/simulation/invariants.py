@@ -1,0 +1,384 @@
+"""What must always hold, checked at each write, each new task and each undisturbed sweep, and once more at the end."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.dynamodb import Item, SimDynamo
+from tests.simulation.ecs import SimEcs, SimTask
+from tests.simulation.world import EPOCH, Function, Violation, World
+from tidegate.decision import BUILD_GRACE, PUBLISH_LIMIT, START_LIMIT, STOP_LIMIT, WAIT_LIMIT
+from tidegate.model import MAX_ATTEMPTS
+from tidegate.status import Blame, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BUILDS, PROJECTS = "BuildsTable", "ProjectsTable"
+FORWARD = "status only moves forward, and a final one never changes"
+ONE_TASK = "an attempt, and a build, has one living task at most"
+LIMIT = "never more builds run than MaxConcurrentBuilds"
+RECORDED = "a build is written before anything is started for it"
+ORPHANS = "a task that no open build wants is stopped within two sweeps"
+KEPT = "a task that its build wants is never stopped"
+LIVE = "the live build is the newest ready one and never goes back"
+DEADLINE = "every build ends within its deadline and two minutes"
+TRUTH = "a build ends as its task truly did"
+SLOTS = "no slot leaks"
+QUEUE = "waiting builds start as soon as there is a slot"
+FAIR = "waiting builds start in fair order"
+POSITION = "the waiting builds have the positions 1 to n"
+FAILURE = "every end but ready has code, blame, message and fix"
+ATTEMPTS = "only the platform's faults are tried again, up to three times"
+CANCEL = "a build is canceled when asked to, and once its task has stopped"
+ENDS = "everything comes to rest"
+LIMITS = "every state has its time limit"
+ONE_BUILD = "one idempotency key makes one build"
+ERRORS = "no unexpected exception"
+
+_FINAL = {Status.READY, Status.FAILED, Status.CANCELED}
+_SEEN = 5.0  # seconds that DescribeTasks may be behind, and a function under way
+_INDEXED = 15.0  # seconds after which the indexes show a build
+
+
+class Invariants:
+    """The rules, with what they must remember."""
+
+    def __init__(self, world: World, ecs: SimEcs, dynamo: SimDynamo, limit: int) -> None:
+        self.world, self.ecs, self.dynamo, self.limit = world, ecs, dynamo, limit
+        self.position: Callable[[str], int | None]
+        self.holders: set[str] = set()
+        self.held_since: dict[str, float] = {}
+        self.full_until = 0.0
+        self.closed_at: dict[str, float] = {}
+        self.created_at: dict[str, float] = {}
+        self.cancels: set[str] = set()  # builds that a user asked to cancel
+        self.promised: set[str] = set()  # those of them whose cancel was accepted
+        self.unwanted: dict[str, tuple[float, int]] = {}  # living task: since when, clean sweeps since
+        self.ends: dict[str, int] = {}
+
+    # Each write
+
+    def written(self, table: str, key: str, before: Item, after: Item) -> None:
+        if table == PROJECTS:
+            self._project_written(before, after)
+        elif key == "slots":
+            self._slots_written(after)
+        elif "projectSlug" in after:
+            self._build_written(key, before, after)
+
+    def _build_written(self, key: str, before: Item, after: Item) -> None:
+        new = _status(after)
+        if self.world.tracing:
+            self.world.say(f"    build {key[-4:]} {_status(before) if before else '-'} -> {_brief(after)}")
+        if not before:
+            self.created_at[key] = self.world.now
+            return
+        old = _status(before)
+        if old is not new and (old.final or new.rank < old.rank):
+            raise Violation(FORWARD, f"build {key[-4:]} went from {old} to {new}")
+        if int(after["attempt"]["N"]) < int(before["attempt"]["N"]) or after["revision"] == before["revision"]:
+            raise Violation(FORWARD, f"build {key[-4:]}: attempt or revision did not move forward")
+        if not new.final and _time(after["deadline"]) > self._latest(key, after):
+            raise Violation(LIMITS, f"build {key[-4:]} is {_brief(after)}")
+        if "open" in before and "open" not in after:
+            self.closed_at[key] = self.world.now
+        if old.final:
+            if before.get("failure") != after.get("failure") or before.get("finishedAt") != after.get("finishedAt"):
+                raise Violation(FORWARD, f"build {key[-4:]} has ended, and its failure changed")
+        elif new.final:
+            self._ended(key, before, after)
+        elif old is Status.QUEUED and new is Status.STARTING:
+            self._claimed(key)
+
+    def _latest(self, key: str, item: Item) -> float:
+        """The latest deadline that a build may have in its state."""
+        now = self.world.now + 1
+        if "cancelRequestedAt" in item:
+            return now + STOP_LIMIT.total_seconds()
+        if _status(item) is Status.PUBLISHING:
+            return now + PUBLISH_LIMIT.total_seconds()
+        if "buildingAt" in item:
+            return _time(item["buildingAt"]) + int(item["timeoutSeconds"]["N"]) + BUILD_GRACE.total_seconds() + 1
+        waits = _status(item) is Status.QUEUED or "waiting" in item
+        longest = self.created_at[key] + WAIT_LIMIT.total_seconds() if waits else 0
+        return max(now + START_LIMIT.total_seconds(), longest)
+
+    def _slots_written(self, after: Item) -> None:
+        now = self.world.now
+        holders = set(after.get("holders", {"SS": []})["SS"])
+        for each in holders - self.holders:
+            self.held_since[each] = now
+        if len(self.holders) >= self.limit:
+            self.full_until = now
+        freed = len(holders) < len(self.holders)
+        self.holders = holders
+        if len(holders) > self.limit:
+            raise Violation(LIMIT, f"{len(holders)} builds hold a slot")
+        if freed and self.world.calm and self.world.script is None:
+            self.world.at(now + 8, self._refilled, now)
+
+    def _refilled(self, freed_at: float) -> None:
+        """When nothing goes wrong, a free slot goes to a waiting build at once."""
+        if len(self.holders) < self.limit and self.full_until <= freed_at:
+            waits = [key for key in self._waiting() if self.created_at[key] < freed_at - _INDEXED]
+            if waits and not self.ecs.shortages:
+                raise Violation(QUEUE, f"a slot came free at {freed_at:.3f}, and {waits[0][-4:]} still waits")
+
+    def _project_written(self, before: Item, after: Item) -> None:
+        old, new = (item.get("liveBuild", {"S": ""})["S"] for item in (before, after))
+        if old == new:
+            return
+        if new < old:
+            raise Violation(LIVE, f"{old[-4:]} was live, and the older {new[-4:]} replaced it")
+        status = _status(self.dynamo.tables[BUILDS].items[new])
+        if status not in {Status.PUBLISHING, Status.READY}:
+            raise Violation(LIVE, f"build {new[-4:]} goes live, but is {status}")
+
+    # Ends
+
+    def _ended(self, key: str, before: Item, after: Item) -> None:
+        status, code = _status(after), _code(after)
+        end = code or "READY"
+        self.ends[end] = self.ends.get(end, 0) + 1
+        if status is Status.READY:
+            if code:
+                raise Violation(FAILURE, f"build {key[-4:]} is ready and has failed with {code}")
+            if not any(task.success for task in self._tasks(key, after)):
+                raise Violation(TRUTH, f"build {key[-4:]} is ready, but its task was no success")
+            return
+        told = after.get("failure", {}).get("M", {})
+        if not all(told.get(name, {}).get("S") for name in ("code", "message", "fix")) or told["blame"]["S"] not in [
+            *Blame
+        ]:
+            raise Violation(FAILURE, f"build {key[-4:]} is {status} and does not say all of why: {told}")
+        if status is Status.CANCELED:
+            self._canceled(key, before, after, code)
+        else:
+            self._failed(key, before, after, code)
+        live = self.dynamo.tables[PROJECTS].items.get(after["projectSlug"]["S"], {}).get("liveBuild")
+        if live == {"S": key}:
+            raise Violation(LIVE, f"build {key[-4:]} is live, and is now {status}")
+
+    def _canceled(self, key: str, before: Item, after: Item, code: str) -> None:
+        alive = [task for task in self._tasks(key, None) if task.alive]
+        if code == "SUPERSEDED":
+            newer = [
+                other
+                for other, item in self._builds()
+                if other > key and (item["projectSlug"], item["source"]) == (after["projectSlug"], after["source"])
+            ]
+            if not newer or alive:
+                raise Violation(CANCEL, f"build {key[-4:]} was superseded by {newer}, with tasks {alive}")
+        elif key not in self.cancels:
+            raise Violation(CANCEL, f"nobody asked to cancel build {key[-4:]}")
+        elif alive and self.world.now < _time(before["deadline"]):
+            raise Violation(CANCEL, f"build {key[-4:]} is canceled, but its task {alive[0].arn[-4:]} lives")
+
+    def _failed(self, key: str, before: Item, after: Item, code: str) -> None:
+        now = self.world.now
+        tasks = self._tasks(key, after)
+        task = tasks[0] if tasks else None
+        ended = task is not None and not task.alive and (task.ended_since or 0) < now - _SEEN
+        overdue = now >= _time(before["deadline"]) - 0.001
+        wrong = ""
+        if (
+            any(each.success and (each.ended_since or 0) < now - _SEEN for each in tasks)
+            and code != "PUBLISH_TIMED_OUT"
+        ):
+            wrong = "its task was a success"
+        elif code == "WAIT_TIMED_OUT":
+            waited = now - self.created_at[key] >= WAIT_LIMIT.total_seconds() - 60
+            wrong = "" if overdue and waited and not ended else "it did not wait that long"
+        elif code == "START_TIMED_OUT":
+            late = task is None or task.running_since is None or task.running_since > now - _SEEN
+            started = _time(after.get("startingAt") or after["createdAt"])
+            wrong = (
+                "" if overdue and late and now - started >= START_LIMIT.total_seconds() - 60 else "its task did start"
+            )
+        elif code == "BUILD_TIMED_OUT" and not (task and task.exit_code == 109):
+            most = int(after["timeoutSeconds"]["N"]) + BUILD_GRACE.total_seconds() + 1
+            ran = now - (task.running_since if task and task.running_since is not None else now)
+            wrong = "" if overdue and not ended and ran >= most - 1 else "its task did not run that long"
+        elif code == "PUBLISH_TIMED_OUT":
+            wrong = "" if overdue and before["status"]["S"] == Status.PUBLISHING else "it was not publishing that long"
+        else:
+            expected = {each.outcome.code for each in tasks if not each.alive} | set(
+                self.ecs.refusals.get(key, [])[-1:]
+            )
+            expected |= {"STOPPED_OUTSIDE" for each in tasks if each.stop_code == "UserInitiated"}
+            if task is not None and task.gone_at <= now + _SEEN:
+                expected.add("TASK_LOST")
+            wrong = "" if code in expected else f"that should be {expected or 'no failure'}"
+        again = task is not None and not task.alive and task.outcome.again and code == task.outcome.code
+        if not wrong and again and int(after["faults"]["N"]) < MAX_ATTEMPTS - 1:
+            raise Violation(ATTEMPTS, f"build {key[-4:]} failed with {code} and was not tried again")
+        if wrong:
+            raise Violation(TRUTH, f"build {key[-4:]} failed with {code}, but {wrong}")
+
+    # Each new task
+
+    def task_created(self, task: SimTask) -> None:
+        item = self.dynamo.tables[BUILDS].items.get(task.build_id)
+        if item is None:
+            raise Violation(RECORDED, f"task {task.arn[-4:]} was started for {task.started_by}")
+        others = [each for each in self.ecs.tasks.values() if each.build_id == task.build_id and each is not task]
+        if alive := [each for each in others if each.alive]:
+            raise Violation(ONE_TASK, f"{alive[0].arn[-4:]} and {task.arn[-4:]} live for {task.started_by}")
+        if len(others) >= MAX_ATTEMPTS:
+            raise Violation(ATTEMPTS, f"build {task.build_id[-4:]} gets task number {len(others) + 1}")
+        if final := [each for each in others if not each.outcome.again]:
+            raise Violation(ATTEMPTS, f"build {task.build_id[-4:]} is tried again after: {final[-1].outcome.name}")
+        running = {each.build_id for each in self.ecs.tasks.values() if each.alive}
+        if len(running) > self.limit:
+            raise Violation(LIMIT, f"{len(running)} builds have living tasks, {task.arn[-4:]} is one too many")
+
+    def task_stopping(self, task: SimTask) -> None:
+        if task.alive and self._wanted(task):
+            raise Violation(KEPT, f"task {task.arn[-4:]} of {task.started_by} is told to stop")
+
+    def _claimed(self, key: str) -> None:
+        """When nothing goes wrong, the build that starts is the one whose turn it is."""
+        function = self.world.current
+        calm = function is not None and function.started >= self.world.calm_from + 60
+        if not calm or function is None:
+            return
+        builds = {other: item for other, item in self._builds() if "open" in item}
+        running: dict[str, int] = {}
+        for each in self.holders - {key}:
+            slug = builds[each]["projectSlug"]["S"] if each in builds else ""
+            running[slug] = running.get(slug, 0) + 1
+        turn = (running.get(builds[key]["projectSlug"]["S"], 0), key)
+        for other in self._waiting():
+            earlier = self.created_at[other] < function.started - _INDEXED
+            mine = (running.get(builds[other]["projectSlug"]["S"], 0), other)
+            if earlier and mine < turn:
+                raise Violation(FAIR, f"build {key[-4:]} starts, and it was the turn of {other[-4:]}")
+
+    # Each function that ends
+
+    def function_ended(self, function: Function, end: Any) -> None:
+        if function.name.startswith("sweep") and not function.troubled:
+            if end is not None:
+                raise Violation(ERRORS, f"an undisturbed sweep ended with {end!r}")
+            self._swept(function)
+
+    def _swept(self, function: Function) -> None:
+        """What a sweep must have put right that met no fault."""
+        began = function.started
+        for key, item in self._builds():
+            # The sweep reads its clock once, and the index of open builds is a little behind.
+            known = self.created_at[key] < began - _INDEXED
+            if known and not _status(item).final and _time(item["deadline"]) < began:
+                raise Violation(DEADLINE, f"build {key[-4:]} is {_status(item)}, and overdue")
+        for key in self.holders:
+            closed = self.closed_at.get(key, began)
+            if closed < began - _INDEXED and self.held_since[key] < began:
+                raise Violation(SLOTS, f"build {key[-4:]} has ended and holds a slot")
+        self._count_unwanted(began)
+        free = len(self.holders) < self.limit and self.full_until < began
+        waits = [key for key in self._waiting() if self.created_at[key] < began - _INDEXED]
+        if self.world.calm and all(self.created_at[key] < began - _INDEXED for key in self._waiting()):
+            self._check_positions(function)
+        if free and waits and not self.ecs.shortages:
+            raise Violation(QUEUE, f"build {waits[0][-4:]} waits beside a free slot after a sweep")
+
+    def _check_positions(self, function: Function) -> None:
+        self.world.current = None  # these calls are ours
+        places = [self.position(each) for each in self._waiting()]
+        self.world.current = function
+        if sorted(place or 0 for place in places) != list(range(1, len(places) + 1)):
+            raise Violation(POSITION, f"{len(places)} builds wait at {places}")
+
+    def _count_unwanted(self, began: float) -> None:
+        still = {}
+        for task in self.ecs.tasks.values():
+            if not task.alive or task.told_to_stop or self._wanted(task):
+                continue
+            since, sweeps = self.unwanted.get(task.arn, (self.world.now, 0))
+            if max(since, task.at + 125, task.listed_at) < began - 3:
+                sweeps += 1
+            still[task.arn] = (since, sweeps)
+            if sweeps >= 2:
+                raise Violation(ORPHANS, f"task {task.arn[-4:]} of {task.started_by} lives on since {since:.0f}")
+        self.unwanted = still
+
+    def _wanted(self, task: SimTask) -> bool:
+        item = self.dynamo.tables[BUILDS].items.get(task.build_id)
+        return (
+            item is not None
+            and not _status(item).final
+            and "cancelRequestedAt" not in item
+            and int(item["attempt"]["N"]) == task.attempt
+        )
+
+    # At the end
+
+    def at_rest(self) -> bool:
+        """Whether nothing is under way any more."""
+        return not any("open" in item or not _status(item).final for _, item in self._builds()) and not any(
+            task.alive for task in self.ecs.tasks.values()
+        )
+
+    def ended(self) -> None:
+        """What must hold when all has come to rest."""
+        if not self.at_rest():
+            raise Violation(ENDS, f"at {self.world.now:.0f}: {self.unfinished()}")
+        if self.holders:
+            raise Violation(SLOTS, f"{self.holders} hold slots at the end")
+        for key in self.promised:
+            if (status := _status(self.dynamo.tables[BUILDS].items[key])) is not Status.CANCELED:
+                raise Violation(CANCEL, f"the cancel of build {key[-4:]} was accepted, and it is {status}")
+        ready: dict[str, str] = {}
+        for key, item in self._builds():
+            if _status(item) is Status.READY:
+                slug = item["projectSlug"]["S"]
+                ready[slug] = max(ready.get(slug, ""), key)
+        for slug, project in self.dynamo.tables[PROJECTS].items.items():
+            live = project.get("liveBuild", {"S": ""})["S"]
+            if live != ready.get(slug, ""):
+                raise Violation(
+                    LIVE, f"{live[-4:] or 'nothing'} is live, and {ready.get(slug, '')[-4:]} the newest ready one"
+                )
+
+    def unfinished(self) -> str:
+        builds = [f"{key[-4:]} {_brief(item)}" for key, item in self._builds() if "open" in item]
+        tasks = [f"{task.arn[-4:]} {task.status}" for task in self.ecs.tasks.values() if task.alive]
+        return f"open: {builds}, alive: {tasks}"
+
+    def _builds(self) -> list[tuple[str, Item]]:
+        return [(key, item) for key, item in self.dynamo.tables[BUILDS].items.items() if "projectSlug" in item]
+
+    def _waiting(self) -> list[str]:
+        return [key for key, item in self._builds() if item["status"]["S"] == Status.QUEUED and key not in self.holders]
+
+    def _tasks(self, key: str, item: Item | None) -> list[SimTask]:
+        """The build's tasks, or those of its present attempt."""
+        attempt = int(item["attempt"]["N"]) if item else None
+        return [t for t in self.ecs.tasks.values() if t.build_id == key and attempt in {None, t.attempt}]
+
+
+def _status(item: Item) -> Status:
+    return Status(item["status"]["S"])
+
+
+def _code(item: Item) -> str:
+    code: str = item.get("failure", {}).get("M", {}).get("code", {}).get("S", "")
+    return code
+
+
+def _time(attribute: Item) -> float:
+    return (datetime.fromisoformat(attribute["S"]) - EPOCH).total_seconds()
+
+
+def _brief(item: Item) -> str:
+    words = [item["status"]["S"], f"attempt {item['attempt']['N']}", f"r{item['revision']['N']}"]
+    if "open" not in item:
+        words.append("closed")
+    if code := _code(item):
+        words.append(code)
+    if "cancelRequestedAt" in item:
+        words.append("cancel asked")
+    if "waiting" in item:
+        words.append(f"waits: {item['waiting']['S'][:40]}")
+    words.append(f"deadline {_time(item['deadline']):.0f}")
+    return " ".join(words)
