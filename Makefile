@@ -57,6 +57,10 @@ format: $(INSTALLED) ## Format the code and fix what can be fixed
 test: $(INSTALLED) $(BUILDER_INSTALLED) ## Run all tests
 	$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/benchmarks
 
+.PHONY: simulate
+simulate: $(INSTALLED) ## Run SEEDS=100000 schedules of all that goes wrong; SEED=7 prints one
+	PYTHONPATH=layers/shared:. $(PY) -m tests.simulation --seeds $(or $(SEEDS),100000) $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench
 bench: $(INSTALLED) $(BUILDER_INSTALLED) ## Run the benchmarks
 	$(PY) -m tests.benchmarks.pipeline
