@@ -242,6 +242,19 @@ def test_a_batch_that_comes_late_is_not_missed(stack: Settings) -> None:
     assert numbers(logs.read([TASK], None, 100)) == list(range(11))
 
 
+def test_a_page_is_in_order_with_what_came_late(stack: Settings) -> None:
+    put([10, 11, 12])
+    cursor = logs.read([TASK], None, 1).cursor
+    put([1, 2])
+    assert numbers(logs.read([TASK], cursor, 10)) == [1, 2, 11, 12]
+
+
+def test_a_place_does_not_depend_on_the_way_there(stack: Settings) -> None:
+    put(range(5))
+    put(range(5, 9))
+    assert follow([TASK], 2)[1] == follow([TASK], 9)[1] == follow([TASK], 100)[1]
+
+
 def test_the_base_never_passes_what_was_not_read(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "WINDOW", 1)
     put([100, 101])

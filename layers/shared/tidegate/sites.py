@@ -141,9 +141,9 @@ def _file(prefix: str, name: str, request: Request) -> Response | None:
 
 
 def _conditions(request: Request, etags: list[str]) -> dict[str, Any]:
-    """What S3 itself decides; it knows one ETag and one range, and botocore refuses a date that is none."""
+    """What S3 itself may decide: it knows one ETag and one range, and botocore refuses a date that is none."""
     conditions: dict[str, Any] = {}
-    if len(etags) == 1:
+    if etags:
         conditions["IfNoneMatch"] = etags[0]
     if request.if_modified_since and request.if_none_match is None:
         with suppress(ValueError):
