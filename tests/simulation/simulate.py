@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -12,7 +13,7 @@ from tests.simulation.ecs import CLUSTER, SimEcs, as_event
 from tests.simulation.invariants import BUILDS, ENDS, ONE_BUILD, PROJECTS, Invariants
 from tests.simulation.s3 import SimS3, SimSts
 from tests.simulation.world import EPOCH, Violation, World
-from tidegate import aws, service
+from tidegate import aws, builds, service
 from tidegate.events import task_of
 from tidegate.inputs import NewProject
 from tidegate.model import BuildSettings, Source
@@ -86,10 +87,11 @@ class Simulation:
         self.deliver: Callable[[dict[str, Any]], None] = self._to_event_bridge
         self.reconciling = True
         self.dead_letters: list[dict[str, Any]] = []
+        self.patience = 0.7  # how likely a user asks again
         self.intentions = 0  # what users are still going to do
         self.builds_left = 0
         self.keys: dict[str, str] = {}
-        self._numbers: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
         self._ids = 0
 
     @contextmanager
@@ -107,6 +109,7 @@ class Simulation:
         with (
             mock.patch.dict(os.environ, values),
             mock.patch.multiple(aws, **clients),
+            mock.patch.object(builds, "time", SimpleNamespace(sleep=self.world.sleep)),
             mock.patch.multiple(service, new_slug=lambda: "new-slug-name", **quiet),
         ):
             settings.cache_clear()
@@ -116,8 +119,8 @@ class Simulation:
                 settings.cache_clear()
 
     def _name(self, kind: str) -> str:
-        self._numbers[kind] = self._numbers.get(kind, 0) + 1
-        return f"{kind} {self._numbers[kind]}"
+        self.numbers[kind] = self.numbers.get(kind, 0) + 1
+        return f"{kind} {self.numbers[kind]}"
 
     def _written(self, table: str, key: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         self.invariants.written(table, key, before, after)
@@ -256,7 +259,7 @@ class Simulation:
         def answered(end: Any) -> None:
             if not isinstance(end, BaseException):
                 ended(end)
-            elif again and getattr(end, "code", "") != "TOO_LATE" and rng.random() < 0.7:
+            elif again and getattr(end, "code", "") != "TOO_LATE" and rng.random() < self.patience:
                 self.later(2 + 90 * rng.random() ** 3, again)
 
         self.world.say(what, name)

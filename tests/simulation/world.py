@@ -173,6 +173,11 @@ class World:
             self.say("killed: out of time")
             raise Crash("out of time")
 
+    def sleep(self, seconds: float) -> None:
+        """Let the function that runs wait."""
+        if self.current:
+            self._wait(self.current, seconds)
+
     def call(self, operation: str, effect: Callable[[], T], detail: str = "") -> T:
         """One call by the code under test, with what botocore makes of faults; our own checks meet none."""
         function = self.current
