@@ -62,7 +62,7 @@ class Client:
             for line in page["lines"]:
                 tell(line["message"])
             cursor = page["cursor"] or cursor
-            if build["status"] in FINAL and (page["end"] or not page["lines"]):
+            if build["status"] in FINAL and page["end"]:
                 return build
             if not page["lines"]:
                 time.sleep(POLL_SECONDS)

@@ -172,7 +172,7 @@ def test_every_permission_names_its_source() -> None:
         assert permission["SourceArn"]
 
 
-def test_rule_sees_the_tasks_of_this_cluster_and_family_only() -> None:
+def test_rule_sees_what_matters_of_the_tasks_of_this_cluster_and_family() -> None:
     [rule] = of_type("AWS::Events::Rule").values()
     assert rule["EventPattern"] == {
         "source": ["aws.ecs"],
@@ -180,6 +180,7 @@ def test_rule_sees_the_tasks_of_this_cluster_and_family_only() -> None:
         "detail": {
             "clusterArn": [{"Fn::GetAtt": ["Cluster", "Arn"]}],
             "group": [{"Fn::Sub": f"family:{properties('BuilderTaskDefinition')['Family']['Fn::Sub']}"}],
+            "lastStatus": ["RUNNING", "DEPROVISIONING", "STOPPED"],
         },
     }
 

@@ -454,7 +454,7 @@ def read_log(build_id: str, cursor: str | None, limit: int) -> BuildLog:
         page = logs.read([arn.rpartition("/")[2] for arn in build.tasks], cursor, limit)
     except logs.BadCursor as error:
         raise InvalidRequest(errors=(FieldError("cursor", str(error)),)) from error
-    return BuildLog(page, end=build.status.final and len(page.lines) < limit)
+    return BuildLog(page, end=build.status.final and not page.more)
 
 
 def visit(host: str, request: sites.Request) -> sites.Response:
