@@ -114,6 +114,8 @@ def test_a_conflict_without_a_task_is_a_refusal(ecs: FakeEcs) -> None:
 def test_a_refusal_of_a_call_sent_before_is_uncertain(ecs: FakeEcs) -> None:
     ecs.answers.append(client_error("AccessDeniedException", "no", ResponseMetadata={"RetryAttempts": 1}))
     assert runner.run(BUILD, JOB_URL) == Refusal("AccessDeniedException", "no", uncertain=True)
+    ecs.answers.append(client_error("AccessDeniedException", "no"))
+    assert runner.run(BUILD, JOB_URL, repeated=True) == Refusal("AccessDeniedException", "no", uncertain=True)
 
 
 MODELED = botocore.session.get_session().get_service_model("ecs").operation_model("RunTask").error_shapes

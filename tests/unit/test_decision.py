@@ -36,7 +36,7 @@ ARN = "arn:aws:ecs:eu-central-1:123456789012:task/builds/0a1b"
 OLD = "arn:aws:ecs:eu-central-1:123456789012:task/builds/0000"
 
 QUEUED = Build(ID, "site", Source("https://git.example.com/you/site.git"), NOW, NOW + timedelta(hours=6), 1200)
-CLAIMED = replace(QUEUED, status=Status.STARTING, starting_at=NOW, deadline=NOW + timedelta(minutes=10))
+CLAIMED = replace(QUEUED, status=Status.STARTING, claimed=1, starting_at=NOW, deadline=NOW + timedelta(minutes=10))
 STARTING = replace(CLAIMED, task_arn=ARN, tasks=(ARN,), task_version=1)
 BUILDING = replace(STARTING, status=Status.BUILDING, building_at=NOW, task_version=3)
 SECOND = replace(BUILDING, attempt=2, faults=1, task_arn=None, task_version=0, building_at=None, tasks=(OLD,))
@@ -79,6 +79,7 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     ("queued, waits", "no slot is free", replace(QUEUED, waiting="All build slots are taken."), QueueFull(NOW), "nothing: waits already"),
     ("building", "no slot is free", BUILDING, QueueFull(NOW), "nothing: the build has started"),
     ("claimed", "claimed again after a crash", CLAIMED, StartClaimed(NOW, 1), "nothing: claimed already; call RunTask"),
+    ("second attempt", "it has a slot", SECOND, StartClaimed(NOW, 1), "noted; call RunTask"),
     ("claimed", "another was faster", replace(CLAIMED, revision=2), StartClaimed(NOW, 1), "nothing: claimed already"),
     ("canceled meanwhile", "it has a slot", replace(FAILED, status=Status.CANCELED, task_arn=None), StartClaimed(NOW, 1), "nothing: the build has ended or its task is known"),
     ("cancel requested", "it has a slot", UNWANTED_CLAIM, StartClaimed(NOW, 1), "nothing: the build is being canceled"),

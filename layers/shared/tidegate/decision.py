@@ -187,9 +187,11 @@ def _start_claimed(build: Build, seen: StartClaimed) -> Decision:
         return Decision(build, ignored="the build has ended or its task is known")
     if build.cancel_requested_at:
         return Decision(build, ignored="the build is being canceled")
-    if build.status is not Status.QUEUED:
+    if build.claimed == build.attempt:
         return Decision(build, ignored="claimed already", run=build.revision == seen.revision)
-    return Decision(_starting(build, seen.at), run=True)
+    if build.status is Status.QUEUED:
+        build = _starting(build, seen.at)
+    return Decision(replace(build, claimed=build.attempt), run=True)
 
 
 def _task_ended(build: Build, seen: TaskSeen) -> Decision:

@@ -18,7 +18,7 @@ _DESCRIBE = 100  # what DescribeTasks takes
 class Refusal(Struct, frozen=True):
     """RunTask made no task: the exception's code, or the reason in `failures[]`.
 
-    `uncertain`: the request had been sent before, so that there may be a task all the same.
+    `uncertain`: another request for the attempt was sent before, so that there may be a task all the same.
     """
 
     code: str
@@ -26,8 +26,10 @@ class Refusal(Struct, frozen=True):
     uncertain: bool = False
 
 
-def run(build: Build, job_url: str) -> str | Refusal:
+def run(build: Build, job_url: str, *, repeated: bool = False) -> str | Refusal:
     """Start the task of the build's attempt and return its ARN; calling it again makes no second task.
+
+    `repeated`: it may have been called for this attempt before.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
     """
@@ -70,7 +72,7 @@ def run(build: Build, job_url: str) -> str | Refusal:
         if aws.failed_with(error, "ConflictException") and existing:
             return str(existing[0])
         told = error.response["Error"]
-        return Refusal(told["Code"], told.get("Message", ""), uncertain=aws.tried_before(error))
+        return Refusal(told["Code"], told.get("Message", ""), uncertain=repeated or aws.tried_before(error))
     except BotoCoreError as error:
         return Refusal("ServerException", f"{type(error).__name__}: {error}")
     for task in answer.get("tasks", []):
