@@ -44,8 +44,8 @@ def page(limit: int, after_slug: str | None) -> tuple[list[Project], str | None]
     return [_project(item) for item in answer["Items"]], last["slug"]["S"] if last else None
 
 
-def publish(slug: str, build_id: str, now: datetime) -> bool:
-    """Make a ready build the live one; `False` if a newer one is live, the build is refused, or the project is gone.
+def publish(slug: str, build_id: str, now: datetime) -> bool | None:
+    """Make a ready build the live one; `False` if a newer one is live or the project is gone, `None` if it is refused.
 
     Build ids sort by time, so the greater id is the newer build; repeating it changes nothing.
     """
@@ -64,7 +64,8 @@ def publish(slug: str, build_id: str, now: datetime) -> bool:
     except ClientError as error:
         if aws.failed_with(error, "ConditionalCheckFailedException"):
             found: Any = error.response
-            return bool(found.get("Item", {}).get("liveBuild", {}).get("S") == build_id)
+            item = aws.from_item(found.get("Item", {}))
+            return None if build_id in item.get("refused", ()) else bool(item.get("liveBuild") == build_id)
         raise
     return True
 

@@ -175,7 +175,7 @@ def start(build: Build, now: datetime, source: str) -> Build:
     env: dict[str, str] = {}
     if build.settings.env_names:
         env = jobs.get_env(jobs.project_env_key(build.project_slug)) | jobs.get_env(jobs.env_key(build.id))
-    answer = runner.run(build, jobs.grant(build, env))
+    answer = runner.run(build, jobs.grant(build, env), repeated=decision.ignored is not None)
     if isinstance(answer, str):
         return observe(build, TaskAccepted(now, build.attempt, answer), now, source)
     diagnosis = diagnose_start(answer.code, answer.message)
@@ -224,6 +224,8 @@ def _settle(build: Build, seen: Observation, now: datetime, source: str) -> tupl
 def publish(build: Build, now: datetime, source: str) -> Build:
     """Make a built site the project's live one, unless a newer one is; doing it again changes nothing."""
     live = projects.publish(build.project_slug, build.id, now)
+    if live is None:
+        return build  # it has taken too long, and is just being ended for that
     logger.info("site published", build_id=build.id, project=build.project_slug, live=live)
     return observe(build, Published(now), now, source)
 
