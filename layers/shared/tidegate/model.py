@@ -135,10 +135,10 @@ class Entry(Model, frozen=True):
 class Build(Model, frozen=True, omit_defaults=False):
     """One run that turns one commit of a project into a site.
 
-    `attempt` counts the calls of RunTask with a token of their own, `claimed` is the newest of them that somebody has set
-    out to make, and `faults` counts those that a fault of the platform ended; `revision` counts the writes;
-    `task_version` is ECS's `detail.version` of the newest event of this attempt; `deadline` is when the present state is
-    overdue. `open` is there while the status is not final or a task may live.
+    `attempt` counts the calls of RunTask with a token of their own, `claimed` is the newest of them that somebody has
+    set out to make, and `faults` counts those that a fault of the platform ended; `revision` counts the writes;
+    `task_version` is ECS's `detail.version` of the newest event of this attempt; `deadline` is when the present state
+    is overdue. `open` is there while the status is not final or a task may live.
     """
 
     id: str
