@@ -87,6 +87,7 @@ class Simulation:
         self.deliver: Callable[[dict[str, Any]], None] = self._to_event_bridge
         self.reconciling = True
         self.dead_letters: list[dict[str, Any]] = []
+        self.events: dict[str, list[dict[str, Any]]] = {}
         self.patience = 0.7  # how likely a user asks again
         self.intentions = 0  # what users are still going to do
         self.builds_left = 0
@@ -124,7 +125,10 @@ class Simulation:
 
     def _written(self, table: str, key: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         self.invariants.written(table, key, before, after)
-        if self.worst_moment and "projectSlug" in after:
+        if table == PROJECTS:
+            for each in after.get("refused", {"SS": []})["SS"]:
+                self._strike(each)
+        elif "projectSlug" in after:
             self._strike(key)
 
     def _task_created(self, task: Any) -> None:
@@ -136,9 +140,10 @@ class Simulation:
     # EventBridge and Lambda
 
     def _emit(self, shown: dict[str, Any]) -> None:
-        self.deliver(dict(as_event(shown)))
-        if self.worst_moment:
-            self._strike(shown["startedBy"].partition("/")[0])
+        build_id, detail = shown["startedBy"].partition("/")[0], dict(as_event(shown))
+        self.events.setdefault(build_id, []).append(detail)
+        self.deliver(detail)
+        self._strike(build_id)
 
     def _to_event_bridge(self, detail: dict[str, Any]) -> None:
         world = self.world
@@ -276,7 +281,7 @@ class Simulation:
         self.world.at(self.world.now + seconds, act)
 
     def _strike(self, build_id: str) -> None:
-        """At this very moment a user wants something of the build."""
+        """At this very moment a user wants something of the build, or an old event of it comes once more."""
         rng = self.world.rng
         if not self.world.misfortune(self.worst_moment):
             return
@@ -284,8 +289,10 @@ class Simulation:
         choice, soon = rng.random(), 0.1 * rng.random()
         if item is None:
             return
-        if choice < 0.5:
+        if choice < 0.4:
             self.later(soon, partial(self.cancel, build_id))
+        elif choice < 0.6 and build_id in self.events:
+            self.world.at(self.world.now + soon, self.event, rng.choice(self.events[build_id]))
         elif choice < 0.7:
             self.later(soon, partial(self.look, build_id))
         elif self.builds_left > 0:
@@ -305,7 +312,7 @@ class Simulation:
         self.event_doubling = rng.choice((0.0, 0.2, 0.8))
         self.event_delay = rng.choice(((0.3,), (0.3, 30.0), (1.0, 60.0, 600.0)))
         self.sweep_loss = rng.choice((0.0, 0.0, 0.1, 0.5, 0.95))
-        self.worst_moment = rng.choice((0.0, 0.01, 0.05))
+        self.worst_moment = rng.choice((0.0, 0.01, 0.05, 0.3))
         self.dynamo.index_lag = rng.choice((0.05, 1.0, 8.0))
         self.ecs.lag = rng.choice((0.5, 10.0, 60.0))
         for _ in range(2):
@@ -313,11 +320,13 @@ class Simulation:
                 start = rng.uniform(0, world.calm_from)
                 end = min(world.calm_from, start + rng.choice((10, 120, 700)))
                 world.denied.append((rng.choice(_DENIABLE), start, end))
+        if world.misfortune(0.05):  # nothing can be published for longer than it may take
+            world.denied += [(f"dynamodb.update_item {slug}", 0.0, world.calm_from) for slug in _PROJECTS]
         if world.misfortune(0.25):
             start = rng.uniform(0, 600)
             what = rng.choice(("capacity", "quota", "spot", "interfaces"))
             self.ecs.shortages.append((what, start, start + rng.choice((60, 600, 1800, 1800, 7 * 3600))))
-        projects = ["harbour", "lantern", "quay"][: rng.randrange(1, 4)]
+        projects = _PROJECTS[: rng.randrange(1, 4)]
         for each in range(rng.choice((1, 1, 2, 3, 4, 7))):
             slug, ref, env = rng.choice(projects), rng.choice(("main", "main", "next")), rng.random() < 0.1
             key = f"key {each}" if rng.random() < 0.3 else ""
@@ -343,10 +352,10 @@ class Simulation:
         self.invariants.ended()
 
 
+_PROJECTS = ("harbour", "lantern", "quay")
 _DENIABLE = (
     "dynamodb",
     "dynamodb.update_item",
-    "dynamodb.update_item harbour",
     "dynamodb.query open",
     "ecs",
     "ecs.run_task",
