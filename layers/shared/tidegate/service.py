@@ -179,11 +179,11 @@ def start(build: Build, now: datetime, source: str) -> Build:
     if isinstance(answer, str):
         return observe(build, TaskAccepted(now, build.attempt, answer), now, source)
     diagnosis = diagnose_start(answer.code, answer.message)
-    if answer.uncertain:
-        diagnosis = replace(diagnosis, retry=Retry.SAME_TOKEN)
-    elif diagnosis.failure.code == "TOKEN_CONFLICT":
+    if diagnosis.failure.code == "TOKEN_CONFLICT":
         # A call whose answer was lost has used the token up and made no task.
         diagnosis = replace(diagnosis, retry=Retry.NEW_ATTEMPT)
+    elif answer.uncertain:
+        diagnosis = replace(diagnosis, retry=Retry.SAME_TOKEN)
     code = diagnosis.failure.code
     logger.warning("task not started", build_id=build.id, code=code, answer=answer.code, reason=answer.message)
     return observe(build, TaskRefused(now, build.attempt, diagnosis), now, source)
