@@ -10,7 +10,6 @@ import pytest
 from builder.tests.stage import BUILDER, npm_package
 from tidegate_builder.package_manager import known_versions
 
-COREPACK = BUILDER / "node_modules/corepack/dist/corepack.js"
 BUILD = (
     "const n = require('is-number'), fs = require('fs');"
     "fs.mkdirSync('dist'); fs.writeFileSync('dist/index.html', 'is ' + n(7));"
@@ -18,9 +17,6 @@ BUILD = (
 PACKAGE = npm_package(scripts={"build": "node build.cjs"}, dependencies={"is-number": "7.0.0"})
 
 pytestmark = [
-    pytest.mark.skipif(
-        not shutil.which("node") or not COREPACK.is_file(), reason="needs Node.js and `npm ci` in builder/"
-    ),
     pytest.mark.xdist_group("real-installs"),
     pytest.mark.timeout(300),
 ]

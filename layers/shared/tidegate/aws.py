@@ -70,6 +70,23 @@ def failed_with(error: ClientError, *codes: str) -> bool:
     return error.response["Error"]["Code"] in codes
 
 
+def create(table: str, key: str, value: Struct) -> bool:
+    """Write a model as a new item; `False` if there is another one with its key."""
+    item = to_item(plain(value))
+    try:
+        dynamodb().put_item(
+            TableName=table,
+            Item=item,
+            ConditionExpression=f"attribute_not_exists({key})",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    except ClientError as error:
+        if failed_with(error, "ConditionalCheckFailedException"):
+            return met_itself(error, item)
+        raise
+    return True
+
+
 def met_itself(error: ClientError, item: Mapping[str, Any]) -> bool:
     """Whether a conditional write failed on what it has written itself.
 

@@ -20,19 +20,7 @@ _PAUSE = 0.05  # seconds before what DynamoDB had no capacity for is asked again
 
 def create(build: Build) -> bool:
     """Write a new build; `False` if there is one with its id already."""
-    item = aws.to_item(aws.plain(build))
-    try:
-        aws.dynamodb().put_item(
-            TableName=settings().builds_table,
-            Item=item,
-            ConditionExpression="attribute_not_exists(id)",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
-    except ClientError as error:
-        if aws.failed_with(error, "ConditionalCheckFailedException"):
-            return aws.met_itself(error, item)
-        raise
-    return True
+    return aws.create(settings().builds_table, "id", build)
 
 
 def get(build_id: str) -> Build | None:

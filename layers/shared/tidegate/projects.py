@@ -13,19 +13,7 @@ from tidegate.settings import settings
 
 def create(project: Project) -> bool:
     """Write a new project; `False` if the slug is taken."""
-    item = aws.to_item(aws.plain(project))
-    try:
-        aws.dynamodb().put_item(
-            TableName=settings().projects_table,
-            Item=item,
-            ConditionExpression="attribute_not_exists(slug)",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
-    except ClientError as error:
-        if aws.failed_with(error, "ConditionalCheckFailedException"):
-            return aws.met_itself(error, item)
-        raise
-    return True
+    return aws.create(settings().projects_table, "slug", project)
 
 
 def get(slug: str, *, consistent: bool = True) -> Project | None:
