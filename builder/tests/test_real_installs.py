@@ -10,6 +10,7 @@ import pytest
 from builder.tests.stage import BUILDER, npm_package
 from tidegate_builder.package_manager import known_versions
 
+COREPACK = BUILDER / "node_modules/corepack/dist/corepack.js"
 BUILD = (
     "const n = require('is-number'), fs = require('fs');"
     "fs.mkdirSync('dist'); fs.writeFileSync('dist/index.html', 'is ' + n(7));"
