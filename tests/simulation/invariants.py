@@ -87,8 +87,6 @@ class Invariants:
                 raise Violation(FORWARD, f"build {key[-4:]} has ended, and its failure changed")
         elif new.final:
             self._ended(key, before, after)
-        elif old is Status.QUEUED and new is Status.STARTING:
-            self._claimed(key)
 
     def _latest(self, key: str, item: Item) -> float:
         """The latest deadline that a build may have in its state."""
@@ -108,6 +106,7 @@ class Invariants:
         holders = set(after.get("holders", {"SS": []})["SS"])
         for each in holders - self.holders:
             self.held_since[each] = now
+            self._acquired(each)
         if len(self.holders) >= self.limit:
             self.full_until = now
         freed = len(holders) < len(self.holders)
@@ -188,9 +187,11 @@ class Invariants:
             wrong = "its task was a success"
         elif code == "WAIT_TIMED_OUT":
             waited = now - self.created_at[key] >= WAIT_LIMIT.total_seconds() - 60
-            wrong = "" if overdue and waited and not ended else "it did not wait that long"
+            wrong = "" if overdue and waited and not ended and self.ecs.shortages else "nothing kept it waiting"
         elif code == "START_TIMED_OUT":
             late = task is None or task.running_since is None or task.running_since > now - _SEEN
+            began = now - START_LIMIT.total_seconds()
+            late = late and (task is not None or began < self.world.calm_from + 60 or bool(self.ecs.shortages))
             started = _time(after.get("startingAt") or after["createdAt"])
             wrong = (
                 "" if overdue and late and now - started >= START_LIMIT.total_seconds() - 60 else "its task did start"
@@ -236,23 +237,26 @@ class Invariants:
         if task.alive and self._wanted(task):
             raise Violation(KEPT, f"task {task.arn[-4:]} of {task.started_by} is told to stop")
 
-    def _claimed(self, key: str) -> None:
-        """When nothing goes wrong, the build that starts is the one whose turn it is."""
+    def _acquired(self, key: str) -> None:
+        """A build takes a slot when it is its turn: within its project always, between projects as long as all is calm.
+
+        The counts of running builds change while a slow function looks; the order within a project does not.
+        """
         function = self.world.current
-        calm = function is not None and function.started >= self.world.calm_from + 60
-        if not calm or function is None:
-            return
         builds = {other: item for other, item in self._builds() if "open" in item}
+        if function is None or key not in builds:
+            return
         running: dict[str, int] = {}
         for each in self.holders - {key}:
             slug = builds[each]["projectSlug"]["S"] if each in builds else ""
             running[slug] = running.get(slug, 0) + 1
-        turn = (running.get(builds[key]["projectSlug"]["S"], 0), key)
+        own = builds[key]["projectSlug"]["S"]
+        calm = function.started >= self.world.calm_from + 60
         for other in self._waiting():
-            earlier = self.created_at[other] < function.started - _INDEXED
-            mine = (running.get(builds[other]["projectSlug"]["S"], 0), other)
-            if earlier and mine < turn:
-                raise Violation(FAIR, f"build {key[-4:]} starts, and it was the turn of {other[-4:]}")
+            slug = builds[other]["projectSlug"]["S"]
+            first = other < key if slug == own else calm and (running.get(slug, 0), other) < (running.get(own, 0), key)
+            if first and other != key and self.created_at[other] < function.started - _INDEXED:
+                raise Violation(FAIR, f"build {key[-4:]} takes a slot, and it was the turn of {other[-4:]}")
 
     # Each function that ends
 

@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "CLUSTER": CLUSTER,
     "TASK_DEFINITION": "arn:aws:ecs:eu-central-1:123456789012:task-definition/builder:1",
     "BUILDER_CONTAINER": "builder",
+    "BUILDER_LOG_GROUP": "/tidegate/builder",
     "SUBNETS": "subnet-0a1b2c3d",
     "SECURITY_GROUPS": "sg-0a1b2c3d",
     "BUILDER_ACCESS_ROLE": "arn:aws:iam::123456789012:role/builder-access",
@@ -307,6 +308,10 @@ class Simulation:
         world, rng = self.world, self.world.rng
         world.calm_from = rng.choice((0.0, 600.0, 1200.0, 2400.0))
         world.fault_rate = rng.choice((0.0, 0.0, 0.01, 0.05, 0.2))
+        if rng.random() < 0.5:  # few kinds of faults, but more of them
+            world.kinds = tuple(rng.sample(world.kinds, 2))
+        if rng.random() < 0.3:
+            world.hot = rng.choice(_OPERATIONS), 0.4
         world.slow_rate = rng.choice((0.0, 0.0, 0.02, 0.2))
         self.event_loss = rng.choice((0.0, 0.0, 0.1, 0.5, 1.0))
         self.event_doubling = rng.choice((0.0, 0.2, 0.8))
@@ -319,7 +324,7 @@ class Simulation:
             if world.misfortune(0.2):
                 start = rng.uniform(0, world.calm_from)
                 end = min(world.calm_from, start + rng.choice((10, 120, 700)))
-                world.denied.append((rng.choice(_DENIABLE), start, end))
+                world.denied.append((rng.choice(_OPERATIONS), start, end))
         if world.misfortune(0.05):  # nothing can be published for longer than it may take
             world.denied += [(f"dynamodb.update_item {slug}", 0.0, world.calm_from) for slug in _PROJECTS]
         if world.misfortune(0.25):
@@ -353,9 +358,10 @@ class Simulation:
 
 
 _PROJECTS = ("harbour", "lantern", "quay")
-_DENIABLE = (
+_OPERATIONS = (
     "dynamodb",
     "dynamodb.update_item",
+    "dynamodb.put_item",
     "dynamodb.query open",
     "ecs",
     "ecs.run_task",

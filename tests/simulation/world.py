@@ -83,6 +83,8 @@ class World:
         self.now = 0.0
         self.calm_from = 0.0  # no fault of any kind from here on
         self.fault_rate = 0.0
+        self.hot: tuple[str, float] = ("", 0.0)  # an operation that fails more often
+        self.kinds: tuple[str, ...] = (*FAULTS, LATE)
         self.slow_rate = 0.0
         self.denied: list[tuple[str, float, float]] = []  # operation, from, to
         self.script = script
@@ -242,10 +244,11 @@ class World:
         for name, start, end in self.denied:
             if start <= self.now < end and f"{operation} {detail}".startswith(name):
                 return Fault(DENIED)
-        if not self.misfortune(self.fault_rate):
+        hot, rate = self.hot
+        if not self.misfortune(rate if hot and operation.startswith(hot) else self.fault_rate):
             return None
-        kinds = (*FAULTS, LATE) if operation == "ecs.run_task" else (*(k for k in FAULTS if k != HIDDEN_THROTTLE), LATE)
-        return Fault(self.rng.choice(kinds), self.rng.choice((1, 1, TRIES)))
+        kinds = [kind for kind in self.kinds if kind != HIDDEN_THROTTLE or operation == "ecs.run_task"]
+        return Fault(self.rng.choice(kinds or [CRASH_AFTER]), self.rng.choice((1, 1, TRIES)))
 
     def _suffer(
         self, function: Function, operation: str, detail: str, effect: Callable[[], Any], kind: str

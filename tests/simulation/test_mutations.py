@@ -1,0 +1,394 @@
+# ruff: noqa: E501 - a row of the table is one line
+"""The simulation bites: each rule of the code, broken on purpose, is found broken within some seeds.
+
+docs/simulation.md shows the table; `.venv/bin/pytest tests/simulation/test_mutations.py -s` prints it as it is now.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import pytest
+from msgspec.structs import replace
+
+from tests.simulation import invariants, simulate
+from tests.simulation.simulate import Simulation
+from tidegate import aws, builds, decision, idempotency, projects, runner, service, slots
+from tidegate.decision import CANCELED, CancelAsked, Decision, Overdue, StartClaimed, TaskSeen
+from tidegate.model import Build
+from tidegate.settings import settings
+from tidegate.status import Retry, Status
+
+DOC = Path(__file__).parents[2] / "docs" / "simulation.md"
+SEEDS = 1500  # at most; most breaks show within a few
+Patch = tuple[Any, str, Any]
+
+
+class Mutation(NamedTuple):
+    """A broken rule, how it is broken, and the invariants that may find it."""
+
+    rule: str
+    patches: Callable[[], list[Patch]]
+    invariants: set[str]
+    change: Callable[[Simulation], None] | None = None
+
+
+def decided(change: Callable[[Build, Any, Decision], Decision]) -> list[Patch]:
+    """Let something else be decided."""
+    real = decision.decide
+    return [(service, "decide", lambda build, seen: change(build, seen, real(build, seen)))]
+
+
+def status_by_arrival() -> list[Patch]:
+    return [(decision, "_later", lambda now, then: then)]
+
+
+def order_by_status() -> list[Patch]:
+    """Write whatever has no lower status, whoever wrote in between."""
+
+    def save(before: Build, after: Build, now: Any) -> Build | None:
+        known = builds.get(before.id)
+        if known is None or known.status.rank > after.status.rank:
+            return None
+        after = replace(after, revision=known.revision + 1, updated_at=now)
+        put(after)
+        return after
+
+    return [(builds, "save", save)]
+
+
+def read_then_write() -> list[Patch]:
+    def save(before: Build, after: Build, now: Any) -> Build | None:
+        known = builds.get(before.id)
+        if known is None or known.revision != before.revision:
+            return None
+        after = replace(after, revision=before.revision + 1, updated_at=now)
+        put(after)
+        return after
+
+    return [(builds, "save", save)]
+
+
+def put(build: Build) -> None:
+    aws.dynamodb().put_item(TableName=settings().builds_table, Item=aws.to_item(aws.plain(build)))
+
+
+def token_per_call() -> list[Patch]:
+    calls = count()
+    return [(runner, "client_token", lambda build_id, attempt: f"{build_id}-{next(calls)}")]
+
+
+def token_per_build() -> list[Patch]:
+    return [(runner, "client_token", lambda build_id, attempt: build_id)]
+
+
+def first_container() -> list[Patch]:
+    real = runner.task_of
+
+    def task_of(detail: Any, container: str) -> Any:
+        first = {**detail["containers"][0], "name": container}
+        return real({**detail, "containers": [first]}, container)
+
+    return [(runner, "task_of", task_of), (simulate, "task_of", task_of)]
+
+
+def missing_exit_code_is_success() -> list[Patch]:
+    real = decision._task_ended
+
+    def ended(build: Build, seen: TaskSeen) -> Decision:
+        return real(build, replace(seen, task=replace(seen.task, exit_code=seen.task.exit_code or 0)))
+
+    return [(decision, "_task_ended", ended)]
+
+
+def result_is_not_needed() -> list[Patch]:
+    real = decision._task_ended
+
+    def ended(build: Build, seen: TaskSeen) -> Decision:
+        result = seen.result or service.jobs.Result(build.id, build.attempt, ok=True)
+        return real(build, replace(seen, result=result))
+
+    return [(decision, "_task_ended", ended)]
+
+
+def slot_given_back_at_the_deadline() -> list[Patch]:
+    real = decision._overdue
+
+    def overdue(build: Build, at: Any) -> Decision:
+        made = real(build, at)
+        return made if made.ignored else replace(made, build=replace(made.build, open=None))
+
+    return [(decision, "_overdue", overdue)]
+
+
+def slots_without_limit() -> list[Patch]:
+    def acquire(build_id: str) -> bool:
+        aws.dynamodb().update_item(
+            TableName=settings().builds_table,
+            Key={"id": {"S": "slots"}},
+            UpdateExpression="ADD holders :build",
+            ExpressionAttributeValues={":build": {"SS": [build_id]}},
+        )
+        return True
+
+    return [(slots, "acquire", acquire)]
+
+
+def slots_not_given_back() -> list[Patch]:
+    return [(slots, "release", lambda *build_ids: None)]
+
+
+def leaks_not_repaired() -> list[Patch]:
+    return [(service, "_give_back_leaked", lambda suspects: None)]
+
+
+def no_claim() -> list[Patch]:
+    def settle(build: Build, seen: Any, *more: Any) -> tuple[Build, Decision]:
+        if isinstance(seen, StartClaimed):
+            return build, Decision(build, run=True)
+        return real(build, seen, *more)
+
+    real = service._settle
+    return [(service, "_settle", settle)]
+
+
+def claim_not_exclusive() -> list[Patch]:
+    def change(build: Build, seen: Any, made: Decision) -> Decision:
+        return replace(made, run=True) if made.ignored == "claimed already" else made
+
+    return decided(change)
+
+
+def refusals_always_certain() -> list[Patch]:
+    real = runner.run
+
+    def run(build: Build, job_url: str, **more: Any) -> Any:
+        answer = real(build, job_url, **more)
+        return answer if isinstance(answer, str) else replace(answer, uncertain=False)
+
+    return [(runner, "run", run)]
+
+
+def unconditional_publish() -> list[Patch]:
+    def publish(slug: str, build_id: str, now: Any) -> bool:
+        aws.dynamodb().update_item(
+            TableName=settings().projects_table,
+            Key={"slug": {"S": slug}},
+            UpdateExpression="SET liveBuild = :build",
+            ExpressionAttributeValues={":build": {"S": build_id}},
+        )
+        return True
+
+    return [(projects, "publish", publish)]
+
+
+def late_publish_not_refused() -> list[Patch]:
+    return [(projects, "refuse", lambda slug, build_id: True)]
+
+
+def nothing_can_be_published(simulation: Simulation) -> None:
+    """Long enough for the deadline, slow enough for races."""
+    world = simulation.world
+    world.calm_from = 1200.0
+    world.denied = [("dynamodb.update_item harbour", 0.0, 700.0), ("dynamodb.update_item lantern", 0.0, 700.0)]
+    world.slow_rate = world.fault_rate = 0.1
+    simulation.worst_moment = 0.3
+    simulation.ecs.build_seconds = 60.0
+
+
+def stop_overwrites_final() -> list[Patch]:
+    def change(build: Build, seen: Any, made: Decision) -> Decision:
+        if isinstance(seen, TaskSeen) and seen.task.ended and seen.task.attempt == build.attempt and build.status.final:
+            return decision._task_ended(build, seen)
+        return made
+
+    return decided(change)
+
+
+def user_faults_tried_again() -> list[Patch]:
+    real = decision.diagnose_task
+    return [(decision, "diagnose_task", lambda *seen: replace(real(*seen), retry=Retry.NEW_ATTEMPT))]
+
+
+def platform_faults_not_tried_again() -> list[Patch]:
+    real = decision.diagnose_task
+    return [(decision, "diagnose_task", lambda *seen: replace(real(*seen), retry=Retry.NO))]
+
+
+def endless_attempts() -> list[Patch]:
+    return [(decision, "MAX_ATTEMPTS", 9)]
+
+
+def orphans_stopped_at_first_sight() -> list[Patch]:
+    def stop_orphans(known: set[str], now: Any) -> None:
+        for arn in sorted(runner.living() - known):
+            runner.stop(arn, "unknown")
+
+    return [(service, "_stop_orphans", stop_orphans)]
+
+
+def orphans_left_alone() -> list[Patch]:
+    return [(service, "_stop_orphans", lambda known, now: None)]
+
+
+def missing_task_is_lost_at_once() -> list[Patch]:
+    return [(service, "_UNKNOWN_YET", timedelta(seconds=-60))]
+
+
+def stopped_task_not_looked_for() -> list[Patch]:
+    return [(runner, "find", lambda build: None)]
+
+
+def canceled_at_once() -> list[Patch]:
+    def change(build: Build, seen: Any, made: Decision) -> Decision:
+        if isinstance(seen, CancelAsked) and not made.ignored and not made.build.status.final:
+            return replace(made, build=decision._canceled(build, seen.at, CANCELED))
+        return made
+
+    return decided(change)
+
+
+def cancel_forgotten() -> list[Patch]:
+    def change(build: Build, seen: Any, made: Decision) -> Decision:
+        if isinstance(seen, CancelAsked) and made.build.cancel_requested_at:
+            return replace(made, stop_task=None)
+        return made
+
+    def reconcile(build: Build, task: Any, *more: Any, **flags: Any) -> None:
+        if not build.cancel_requested_at:
+            real(build, task, *more, **flags)
+
+    real = service._reconcile
+    return [*decided(change), (service, "_reconcile", reconcile)]
+
+
+def supersede_what_runs() -> list[Patch]:
+    def change(build: Build, seen: Any, made: Decision) -> Decision:
+        if made.ignored == "the build waits no more":
+            return decision.decide(build, replace(seen, failure=CANCELED))
+        return made
+
+    return decided(change)
+
+
+def newest_first() -> list[Patch]:
+    def queue(opened: list[Build], holders: set[str]) -> Iterator[Build]:
+        waiting = [build for build in opened if build.status is Status.QUEUED and build.id not in holders]
+        return iter(sorted(waiting, key=lambda build: build.id, reverse=True))
+
+    return [(service, "_queue", queue)]
+
+
+def newcomers_first() -> list[Patch]:
+    def start_waiting(now: Any, source: str, new: Build | None = None) -> dict[str, Build]:
+        return {new.id: service.start(new, now, source)} if new else real(now, source)
+
+    real = service.start_waiting
+    return [(service, "start_waiting", start_waiting)]
+
+
+def queue_only_by_the_minute() -> list[Patch]:
+    def start_waiting(now: Any, source: str, new: Build | None = None) -> dict[str, Build]:
+        return {} if source == "event" else real(now, source, new)
+
+    real = service.start_waiting
+    return [(service, "start_waiting", start_waiting)]
+
+
+def deadlines_ignored() -> list[Patch]:
+    def change(build: Build, seen: Any, made: Decision) -> Decision:
+        return Decision(build, ignored="no hurry") if isinstance(seen, Overdue) else made
+
+    return decided(change)
+
+
+def task_started_before_the_record() -> list[Patch]:
+    def save(before: Build, after: Build, now: Any) -> Build:
+        return replace(after, revision=before.revision + 1)
+
+    return [(builds, "create", lambda build: True), (builds, "save", save)]
+
+
+def failure_without_fix() -> list[Patch]:
+    def change(build: Build, seen: Any, made: Decision) -> Decision:
+        failure = made.build.failure
+        if failure is None or build.failure is not None:
+            return made
+        return replace(made, build=replace(made.build, failure=replace(failure, fix="")))
+
+    return decided(change)
+
+
+def keys_claimed_by_all() -> list[Patch]:
+    def claim(key: str, wanted: str, build_id: str, slug: str, now: Any) -> idempotency.Claim:
+        return idempotency.Claim(wanted, build_id, slug, mine=True)
+
+    return [(idempotency, "claim", claim)]
+
+
+def no_reconciler(simulation: Simulation) -> None:
+    simulation.reconciling = False
+
+
+I = invariants  # noqa: E741 - the table is wide
+MUTATIONS = (
+    Mutation("The status follows the order of arrival", status_by_arrival, {I.FORWARD}),
+    Mutation("Writes are ordered by status alone", order_by_status, {I.FORWARD, I.ONE_TASK, I.CANCEL, I.LIMIT, I.TRUTH}),
+    Mutation("Read, then write without a condition", read_then_write, {I.FORWARD, I.ONE_TASK, I.CANCEL, I.LIMIT, I.TRUTH}),
+    Mutation("A client token for every call", token_per_call, {I.ONE_TASK, I.LIMIT}),
+    Mutation("One client token for all attempts", token_per_build, {I.TRUTH, I.ENDS}),
+    Mutation("`containers[0]` instead of the name", first_container, {I.TRUTH}),
+    Mutation("A missing exit code is 0", missing_exit_code_is_success, {I.TRUTH}),
+    Mutation("Success without `result.json`", result_is_not_needed, {I.TRUTH}),
+    Mutation("A stop overwrites a final status", stop_overwrites_final, {I.FORWARD}),
+    Mutation("No reconciler", list, {I.ENDS}, no_reconciler),
+    Mutation("Deadlines are ignored", deadlines_ignored, {I.DEADLINE}),
+    Mutation("The slot comes back at the deadline", slot_given_back_at_the_deadline, {I.LIMIT, I.ORPHANS}),
+    Mutation("Slots without a limit", slots_without_limit, {I.LIMIT}),
+    Mutation("Slots are not given back", slots_not_given_back, {I.SLOTS, I.QUEUE}),
+    Mutation("Leaked slots are not repaired", leaks_not_repaired, {I.SLOTS}),
+    Mutation("No claim before RunTask", no_claim, {I.ONE_TASK, I.LIMIT, I.CANCEL, I.ORPHANS, I.TRUTH}),
+    Mutation("Two functions may start one attempt", claim_not_exclusive, {I.LIMIT, I.TRUTH, I.ONE_TASK}),
+    Mutation("A refusal counts though an earlier call may have worked", refusals_always_certain, {I.LIMIT, I.TRUTH}),
+    Mutation("Publish without comparing", unconditional_publish, {I.LIVE}),
+    Mutation("A late publish is not refused", late_publish_not_refused, {I.LIVE}, nothing_can_be_published),
+    Mutation("The user's faults are tried again", user_faults_tried_again, {I.ATTEMPTS}),
+    Mutation("The platform's faults are not tried again", platform_faults_not_tried_again, {I.ATTEMPTS}),
+    Mutation("Attempts without end", endless_attempts, {I.ATTEMPTS}),
+    Mutation("Orphans are stopped at first sight", orphans_stopped_at_first_sight, {I.KEPT}),
+    Mutation("Orphans are left alone", orphans_left_alone, {I.ORPHANS, I.LIMIT, I.ENDS}),
+    Mutation("A task that ECS does not show yet is lost", missing_task_is_lost_at_once, {I.ONE_TASK, I.LIMIT}),
+    Mutation("A task of unknown ARN is not looked for", stopped_task_not_looked_for, {I.CANCEL, I.TRUTH, I.LIMIT, I.ORPHANS}),
+    Mutation("Canceled before the task has stopped", canceled_at_once, {I.CANCEL, I.LIMIT, I.ONE_TASK}),
+    Mutation("A canceled build's task is not stopped", cancel_forgotten, {I.ORPHANS, I.DEADLINE, I.CANCEL}),
+    Mutation("A newer build ends one that has started", supersede_what_runs, {I.CANCEL}),
+    Mutation("The newest waiting build first", newest_first, {I.FAIR}),
+    Mutation("A new build before those that wait", newcomers_first, {I.FAIR}),
+    Mutation("The queue moves by the minute only", queue_only_by_the_minute, {I.QUEUE}),
+    Mutation("RunTask before the record", task_started_before_the_record, {I.RECORDED}),
+    Mutation("A failure without its fix", failure_without_fix, {I.FAILURE}),
+    Mutation("An idempotency key that is never taken", keys_claimed_by_all, {I.ONE_BUILD}),
+)  # fmt: skip
+
+
+def hunt(mutation: Mutation) -> tuple[int, str]:
+    """The seed that finds the break, and the invariant that shows it."""
+    with ExitStack() as stack:
+        for target, name, value in mutation.patches():
+            stack.enter_context(mock.patch.object(target, name, value))
+        for seed in range(SEEDS):
+            report = simulate.simulate(seed, change=mutation.change)
+            if report.violation:
+                return seed, report.invariant
+    pytest.fail(f"{mutation.rule}: not found in {SEEDS} seeds")
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
+def test_a_broken_rule_is_found(mutation: Mutation) -> None:
+    seed, invariant = hunt(mutation)
+    print(f"\n| {mutation.rule} | {invariant} | {seed + 1} |")
+    assert invariant in mutation.invariants
