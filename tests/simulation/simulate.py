@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "TASK_DEFINITION": "arn:aws:ecs:eu-central-1:123456789012:task-definition/builder:1",
     "BUILDER_CONTAINER": "builder",
     "BUILDER_LOG_GROUP": "/tidegate/builder",
+    "BUILDER_LOG_GROUP": "/tidegate/builder",
     "SUBNETS": "subnet-0a1b2c3d",
     "SECURITY_GROUPS": "sg-0a1b2c3d",
     "BUILDER_ACCESS_ROLE": "arn:aws:iam::123456789012:role/builder-access",
