@@ -95,6 +95,7 @@ def _create() -> dict[str, str]:
         "CLUSTER": f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/builds",
         "TASK_DEFINITION": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/builder:1",
         "BUILDER_CONTAINER": "builder",
+        "BUILDER_LOG_GROUP": "/tidegate/builder",
         "SUBNETS": "subnet-0a1b2c3d",
         "SECURITY_GROUPS": "sg-0a1b2c3d",
         "ASSIGN_PUBLIC_IP": "ENABLED",

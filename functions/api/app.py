@@ -112,8 +112,11 @@ def read_timeline(build_id: str) -> Response[bytes]:
 def read_log(build_id: str) -> Response[bytes]:
     """The next lines of a build's log, in order."""
     limit = _checked("limit", lambda value: inputs.limit(value, 500, 5000), _query("limit"))
-    log = service.read_log(_named("build", inputs.build_id, build_id), _query("cursor"), limit)
-    return _json({"lines": log.page.lines, "cursor": log.page.cursor, "end": log.end})
+    log = service.read_log(_named("build", inputs.build_id, build_id), _query("cursor"), limit, _now())
+    count = sum(seal.lines for seal in log.seals) if log.sealed else None
+    gaps = [{"after": seal.after, "reason": seal.reason} for seal in log.seals if seal.reason]
+    told = {"end": log.end, "sealed": log.sealed, "lineCount": count, "gaps": gaps}
+    return _json({"lines": log.page.lines, "cursor": log.page.cursor} | told)
 
 
 @app.get("/healthz")

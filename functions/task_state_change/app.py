@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import service
+from tidegate import sealing, service
 from tidegate.events import task_of
 from tidegate.observability import logger
 from tidegate.settings import settings
@@ -22,4 +22,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     if task is None:
         logger.info("task is none of ours", task=event["detail"].get("taskArn"))
         return
-    service.observe_task(task, datetime.now(UTC))
+    now = datetime.now(UTC)
+    if service.observe_task(task, now):
+        sealing.see_end(task, now)

@@ -273,8 +273,22 @@ def test_a_log_by_cursor_while_it_grows(stack: Settings) -> None:
         if step == 3:
             lines(task, 25, 5)
     assert seen == [f"line {number}" for number in range(30)]
-    builds.save(build, replace(build, status=Status.READY), NOW)
-    assert call("GET", f"/v1/builds/{BUILD_ID}/logs?cursor={cursor}")[1] == {"lines": [], "cursor": cursor, "end": True}
+    now = datetime.now(UTC)
+    builds.save(build, replace(build, status=Status.READY, finished_at=now), now)
+    rest = {"lines": [], "cursor": cursor, "gaps": []}
+    path = f"/v1/builds/{BUILD_ID}/logs?cursor={cursor}"
+    assert call("GET", path)[1] == rest | {"end": False, "sealed": False, "lineCount": None}
+    logs.seal(task, logs.Seal(30), now)
+    assert call("GET", path)[1] == rest | {"end": True, "sealed": True, "lineCount": 30}
+    logs.seal(task, logs.Seal(30, "29", "lost"), now)
+    assert call("GET", path)[1]["gaps"] == [{"after": "29", "reason": "lost"}]
+
+
+def test_a_log_that_is_never_sealed_ends_all_the_same(stack: Settings) -> None:
+    now = datetime.now(UTC)
+    build = replace(build_of("my-site", 0, Status.READY), id=BUILD_ID, tasks=("arn:aws:ecs:x:1:task/builds/1",))
+    builds.create(replace(build, finished_at=now - timedelta(minutes=3)))
+    assert call("GET", f"/v1/builds/{BUILD_ID}/logs")[1]["end"] is True
 
 
 def test_health_asks_nobody() -> None:

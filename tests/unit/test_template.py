@@ -242,9 +242,12 @@ def test_same_functions_start_builds_and_open_sessions() -> None:
     assert [target(role) for role in trust["Principal"]["AWS"]] == roles
 
 
-def test_builds_cannot_be_deleted() -> None:
-    statement = statement_of("dynamodb:DeleteItem")
-    assert statement["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "key:*"}}
+def test_neither_builds_nor_logs_can_be_deleted() -> None:
+    found = [each for _, each in statements() if "dynamodb:DeleteItem" in as_list(each["Action"])]
+    assert {target(each["Resource"]): each["Condition"] for each in found} == {
+        "BuildsTable": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "key:*"}},
+        "LogsTable": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "~unsealed"}},
+    }
 
 
 def test_forwarder_may_only_write_logs() -> None:

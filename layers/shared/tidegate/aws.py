@@ -14,6 +14,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
@@ -40,6 +41,12 @@ def dynamodb() -> "DynamoDBClient":
 def ecs() -> "ECSClient":
     """The ECS client."""
     return boto3.client("ecs", config=_CONFIG)
+
+
+@cache
+def logs() -> "CloudWatchLogsClient":
+    """The CloudWatch Logs client."""
+    return boto3.client("logs", config=_CONFIG)
 
 
 @cache

@@ -30,12 +30,16 @@ MAX_PAGE_BYTES = 1024 * 1024  # Lambda answers with 6 MB at most, and JSON withi
 WINDOW = 100  # the newest chunks of a task, among which a late one is noticed: minutes, as Lambda's own retries take
 _MAX_CHUNK = 350 * 1024  # an item may have 400 KB
 _MARK_BYTES = 6
+_SEAL = "~seal"  # sorts behind all chunks
+_WATCHES = "~unsealed"  # in place of a task id
 _GZIP = 16 + zlib.MAX_WBITS
 
 _Line = tuple[str, int, str]
 
 
-class _Event(Struct, frozen=True):
+class Event(Struct, frozen=True):
+    """One line as CloudWatch has it."""
+
     id: str
     timestamp: int
     message: str
@@ -49,7 +53,7 @@ class Batch(Struct, frozen=True, rename="camel"):
 
     message_type: str
     log_stream: str = ""
-    log_events: tuple[_Event, ...] = ()
+    log_events: tuple[Event, ...] = ()
 
     @property
     def task_id(self) -> str:
@@ -61,6 +65,30 @@ class Page(LogPage, frozen=True):
     """A page of a log; `more` says that lines after it are stored already."""
 
     more: bool = False
+
+
+class Seal(Struct, frozen=True, rename="camel"):
+    """The end of a task's log: how many lines it has, and why some may be missing after the line `after`."""
+
+    lines: int
+    after: str | None = None
+    reason: str | None = None
+
+
+class Watch(Struct, frozen=True, rename="camel"):
+    """A log that is not sealed for good: what the last look at it saw.
+
+    `lines` is how many were stored then, `whole` whether those were all CloudWatch had, `since` the time in
+    milliseconds from which on it is still to be compared, after the line `last`.
+    """
+
+    task_id: str
+    ended_at: datetime | None = None
+    looked_at: datetime | None = None
+    lines: int = 0
+    whole: bool = False
+    since: int = 0
+    last: str | None = None
 
 
 class BadCursor(ValueError):
@@ -85,8 +113,7 @@ def put(batch: Batch, now: datetime) -> None:
     """Store the lines of a batch; storing them again changes nothing."""
     lines = sorted({event.id: (event.id, event.timestamp, _cut(event.message)) for event in batch.log_events}.values())
     if lines:
-        expires = int((now + timedelta(days=settings().log_retention_days)).timestamp())
-        _put(batch.task_id, lines, expires)
+        _put(batch.task_id, lines, _expiry(now))
 
 
 def _put(task_id: str, lines: list[_Line], expires: int) -> None:
@@ -109,6 +136,62 @@ def _put(task_id: str, lines: list[_Line], expires: int) -> None:
             }
         ),
     )
+
+
+def ids(task_id: str) -> tuple[set[str], str]:
+    """The ids of all lines stored of a task's log, and the last line's text."""
+    found: set[str] = set()
+    last = ("", 0, "")
+    for chunk in _chunks(task_id, ""):
+        lines = chunk.lines()
+        found.update(line[0] for line in lines)
+        last = max(last, lines[-1])
+    return found, last[2]
+
+
+def get_seal(task_id: str) -> Seal | None:
+    """The seal of a task's log; lines that it counts are there for whoever reads after it."""
+    key = {"taskId": {"S": task_id}, "firstEventId": {"S": _SEAL}}
+    answer = aws.dynamodb().get_item(TableName=settings().logs_table, Key=key, ConsistentRead=True)
+    return msgspec.convert(aws.from_item(answer["Item"]), Seal) if "Item" in answer else None
+
+
+def seal(task_id: str, new: Seal, now: datetime) -> None:
+    """Write the seal of a task's log, or a newer one over it."""
+    item = aws.plain(new) | {"taskId": task_id, "firstEventId": _SEAL, "expiresAt": _expiry(now)}
+    aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(item))
+
+
+def watch(new: Watch, now: datetime) -> None:
+    """Remember that a log is to be looked at (again)."""
+    item = aws.plain(new) | {"taskId": _WATCHES, "firstEventId": new.task_id, "expiresAt": _expiry(now)}
+    aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(item))
+
+
+def unwatch(task_id: str) -> None:
+    """Forget a log that is whole."""
+    key = {"taskId": {"S": _WATCHES}, "firstEventId": {"S": task_id}}
+    aws.dynamodb().delete_item(TableName=settings().logs_table, Key=key)
+
+
+def watches() -> list[Watch]:
+    """The logs that are to be looked at."""
+    pages = (
+        aws.dynamodb()
+        .get_paginator("query")
+        .paginate(
+            TableName=settings().logs_table,
+            KeyConditionExpression="taskId = :watches",
+            ExpressionAttributeValues={":watches": {"S": _WATCHES}},
+            ConsistentRead=True,
+        )
+    )
+    items = [aws.from_item(item) for page in pages for item in page["Items"]]
+    return [msgspec.convert(item | {"taskId": item["firstEventId"]}, Watch) for item in items]
+
+
+def _expiry(now: datetime) -> int:
+    return int((now + timedelta(days=settings().log_retention_days)).timestamp())
 
 
 def _cut(message: str) -> str:
@@ -252,7 +335,8 @@ def _chunks(task_id: str, base: str) -> Iterator[_Chunk]:
     )
     for page in pages:
         for item in page["Items"]:
-            yield _Chunk(item["firstEventId"]["S"], item["lastEventId"]["S"], item["lines"]["B"])
+            if item["firstEventId"]["S"] != _SEAL:
+                yield _Chunk(item["firstEventId"]["S"], item["lastEventId"]["S"], item["lines"]["B"])
 
 
 def _write_cursor(places: list[_Place]) -> str:

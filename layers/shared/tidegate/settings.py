@@ -22,6 +22,7 @@ class Settings(Struct, frozen=True):
     cluster: Text
     task_definition: Text
     builder_container: Text
+    builder_log_group: Text
     subnets: Texts
     security_groups: Texts
     builder_access_role: Text

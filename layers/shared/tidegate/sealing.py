@@ -1,0 +1,126 @@
+"""Makes logs whole: fetches what the subscription missed, counts the lines, and seals the log.
+
+CloudWatch may show the last lines a moment late. So a log is sealed at once only where the builder's own last line is
+there, and else when two looks agree. In any case the reconciler looks once more, and counts what came meanwhile.
+"""
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tidegate import builds, cloudwatch, logs
+from tidegate.aws import FAULTS
+from tidegate.model import Task
+from tidegate.observability import logger
+
+_CLOSING = ("==> Ready: ", "==> What to do: ")  # the builder's last line
+_SETTLE = timedelta(seconds=10)  # between two looks that agree
+_PATIENCE = timedelta(minutes=15)  # with CloudWatch, before a log is sealed as it is
+_PAGES = 30  # of CloudWatch's that one look reads, and one sweep before it leaves the rest to the next
+
+
+class _Fetched(Struct):
+    """How far a look came: up to the line `last`, of the time `since`; `whole` if that was all."""
+
+    since: int
+    last: str | None
+    whole: bool = True
+    pages: int = 0
+
+
+def see_end(task: Task, now: datetime) -> None:
+    """Complete the log of a task that has ended; what cannot be done now is left to the reconciler."""
+    if task.ended and logs.get_seal(task.id) is None:
+        watch, _ = _look(logs.Watch(task.id, task.stopped_at or now), now)
+        logs.watch(watch, now)
+
+
+def sweep(now: datetime) -> None:
+    """Look at the logs that are not whole yet; faults are raised together at the end."""
+    watches = {watch.task_id: watch for watch in logs.watches()}
+    opened = [build for build in builds.open_builds() if build.task_arn]
+    living = {(build.task_arn or "").rpartition("/")[2] for build in opened}
+    for task_id in sorted(living - set(watches)):
+        logs.watch(logs.Watch(task_id), now)  # so that a task whose end nobody tells is not forgotten
+    faults: list[Exception] = []
+    pages = 0
+    for watch in sorted(watches.values(), key=lambda each: (each.looked_at is not None, each.looked_at)):
+        if pages >= _PAGES or (watch.task_id in living and watch.ended_at is None):
+            continue
+        try:
+            pages += _look_again(watch, now)
+        except FAULTS as fault:
+            logger.exception("log not sealed", task=watch.task_id)
+            faults.append(fault)
+    if faults:
+        raise ExceptionGroup("some logs were not sealed", faults)
+
+
+def _look_again(watch: logs.Watch, now: datetime) -> int:
+    after, fetched = _look(watch, now)
+    given_up = not fetched.whole and now - (watch.ended_at or now) >= _PATIENCE
+    if given_up:
+        reason = "CloudWatch did not show the rest of the log"
+        _seal(watch.task_id, logs.Seal(after.lines, after.last, reason), now)
+    if given_up or _agree(watch, after):
+        logs.unwatch(watch.task_id)
+    else:
+        logs.watch(after, now)
+    return fetched.pages
+
+
+def _look(watch: logs.Watch, now: datetime) -> tuple[logs.Watch, _Fetched]:
+    """Compare a log with CloudWatch's and seal it if it is whole; returns what there is to remember."""
+    known, _ = logs.ids(watch.task_id)
+    fetched = _fetch(watch, known, now)
+    known, last = logs.ids(watch.task_id)
+    after = replace(
+        watch,
+        ended_at=watch.ended_at or now,
+        looked_at=now,
+        lines=len(known),
+        whole=fetched.whole,
+        since=fetched.since,
+        last=fetched.last,
+    )
+    if fetched.whole and (last.startswith(_CLOSING) or _agree(watch, after)):
+        _seal(watch.task_id, logs.Seal(len(known)), now)
+    return after, fetched
+
+
+def _agree(one: logs.Watch, other: logs.Watch) -> bool:
+    """Whether two looks at a whole log, some time apart, saw the same."""
+    if one.looked_at is None or other.looked_at is None or not (one.whole and other.whole):
+        return False
+    return one.lines == other.lines and other.looked_at - one.looked_at >= _SETTLE
+
+
+def _fetch(watch: logs.Watch, known: set[str], now: datetime) -> _Fetched:
+    """Store the lines that CloudWatch has and the store has not."""
+    fetched = _Fetched(watch.since, watch.last)
+    try:
+        for page in cloudwatch.read(watch.task_id, watch.since):
+            missing = [line for line in page if line.id not in known]
+            if missing:
+                events = tuple(logs.Event(line.id, line.timestamp, line.message) for line in missing)
+                logs.put(logs.Batch("DATA_MESSAGE", cloudwatch.stream_of(watch.task_id), events), now)
+                logger.info("missed lines stored", task=watch.task_id, lines=len(missing))
+            fetched.pages += 1
+            if page:
+                fetched.since, fetched.last = page[-1].timestamp, page[-1].id
+            if fetched.pages >= _PAGES:
+                fetched.whole = False
+                return fetched
+    except FAULTS:
+        logger.warning("log not compared with CloudWatch", task=watch.task_id, exc_info=True)
+        fetched.whole = False
+        return fetched
+    fetched.since = watch.since  # the next look repeats this one
+    return fetched
+
+
+def _seal(task_id: str, new: logs.Seal, now: datetime) -> None:
+    if logs.get_seal(task_id) != new:
+        logs.seal(task_id, new, now)
+        logger.info("log sealed", task=task_id, lines=new.lines, gap=new.reason)
