@@ -64,6 +64,7 @@ simulate: $(INSTALLED) ## Run SEEDS=100000 schedules of all that goes wrong; SEE
 .PHONY: bench
 bench: $(INSTALLED) $(BUILDER_INSTALLED) ## Run the benchmarks
 	$(PY) -m tests.benchmarks.pipeline
+	$(PY) -m tests.benchmarks.cold_start
 
 .PHONY: run
 run: setup ## Start the local stack; REPO=<git URL> builds that repository
@@ -73,12 +74,8 @@ run: setup ## Start the local stack; REPO=<git URL> builds that repository
 build: $(INSTALLED) ## Build what is deployed, compiled ahead for the Lambda runtime (needs python3.13)
 	@python3.13 -c '' 2>/dev/null || { echo "make: python3.13 is needed to build for the Lambda runtime" >&2; exit 1; }
 	$(BIN)/sam build
-	@# Lambda cannot write .pyc files, so without these each cold start compiles everything again. The times of files
-	@# change on the way, so nothing is checked against them.
-	$(COMPILE) -s .aws-sam/build/SharedLayer -p /opt .aws-sam/build/SharedLayer
-	for function in .aws-sam/build/*Function; do $(COMPILE) -s $$function -p /var/task $$function || exit 1; done
-
-COMPILE := python3.13 -m compileall -q --invalidation-mode unchecked-hash
+	@# Lambda cannot write .pyc files, so without them each cold start compiles everything again.
+	python3.13 scripts/finish_build.py .aws-sam/build
 
 .PHONY: deploy
 deploy: build ## Deploy to your AWS account, and the builder's image with it (needs Docker)
@@ -98,6 +95,7 @@ replay: $(INSTALLED) ## Replay the deployed stack's dead letters; ARGS=--dry-run
 lock: $(INSTALLED) ## Lock the newest versions of all Python dependencies
 	cd layers/shared && ../../$(BIN)/uv pip compile $(UV_FLAGS) requirements.in -o requirements.txt
 	$(BIN)/uv pip compile $(UV_FLAGS) requirements-dev.in -o requirements-dev.txt
+	cd tests/benchmarks && ../../$(BIN)/uv pip compile $(UV_FLAGS) requirements.in -o requirements.txt
 
 UV_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 

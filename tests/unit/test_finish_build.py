@@ -1,0 +1,117 @@
+"""Trimming, compiling and checking a build, with this Python on a small tree."""
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from botocore.httpsession import DEFAULT_CA_BUNDLE
+
+from scripts import finish_build
+
+ROOT = Path(__file__).parents[2]
+MODEL = {
+    "documentation": "<p>prose</p>",
+    "shapes": {"Page": {"type": "structure", "members": {"documentation": {"shape": "Text", "documentation": "x"}}}},
+}
+ENDPOINTS = {"partitions": [{"partition": "aws", "services": {"dynamodb": {}, "polly": {}}}]}
+
+
+def write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    data = tmp_path / "SharedLayer" / "python" / "botocore" / "data"
+    for service in (*finish_build.SERVICES, "polly"):
+        for version in ("2010-01-01", "2020-01-01"):
+            write(data / service / version / "service-2.json.gz", gzip.compress(json.dumps(MODEL).encode()))
+            write(data / service / version / "examples-1.json", "{}")
+    write(data / "endpoints.json", json.dumps(ENDPOINTS))
+    write(data.parent / "cacert.pem", Path(DEFAULT_CA_BUNDLE).read_bytes())
+    write(data.parent / "__init__.py", "VERSION = 1\n")
+    write(tmp_path / "ApiFunction" / "app.py", "def handler(): ...\n")
+    return tmp_path
+
+
+def finish(built: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "finish_build.py"), str(built)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def test_a_build_is_trimmed_compiled_and_found_fit(built: Path) -> None:
+    for _ in range(2):  # `sam build` may leave what an earlier run has trimmed
+        assert finish(built).returncode == 0
+    botocore = built / "SharedLayer" / "python" / "botocore"
+    kept = sorted(str(path.relative_to(botocore / "data")) for path in (botocore / "data").rglob("*.json*"))
+    wanted = [f"{service}/2020-01-01/service-2.json" for service in finish_build.SERVICES]
+    assert kept == sorted([*wanted, "endpoints.json"])
+    model = json.loads((botocore / "data" / "s3" / "2020-01-01" / "service-2.json").read_text())
+    assert model == {"shapes": {"Page": {"type": "structure", "members": {"documentation": {"shape": "Text"}}}}}
+    assert json.loads((botocore / "data" / "endpoints.json").read_text())["partitions"][0]["services"] == {
+        "dynamodb": {}
+    }
+    assert (botocore / "cacert.pem").read_text().count("BEGIN CERTIFICATE") == len(finish_build.ROOTS)
+
+
+def test_tracebacks_name_where_the_code_lies_on_lambda(built: Path) -> None:
+    finish(built)
+    [compiled] = (built / "ApiFunction" / "__pycache__").iterdir()
+    assert b"/var/task/app.py" in compiled.read_bytes()
+    assert str(built).encode() not in compiled.read_bytes()
+
+
+def test_a_source_without_its_pyc_is_a_fault(built: Path) -> None:
+    finish(built)
+    source = built / "ApiFunction" / "app.py"
+    source.write_text("def handler(): return 1\n")
+    assert [fault.startswith(str(source)) for fault in finish_build.check(built)] == [True]
+    next((built / "ApiFunction" / "__pycache__").iterdir()).unlink()
+    assert [fault.startswith(str(source)) for fault in finish_build.check(built)] == [True]
+
+
+def test_a_pyc_of_another_python_or_checked_by_time_is_a_fault(built: Path) -> None:
+    finish(built)
+    [compiled] = (built / "ApiFunction" / "__pycache__").iterdir()
+    whole = compiled.read_bytes()
+    for spoiled in (b"\x00\x00\r\n" + whole[4:], whole[:4] + bytes(4) + whole[8:]):
+        compiled.write_bytes(spoiled)
+        assert len(list(finish_build.check(built))) == 1
+
+
+def test_a_service_too_many_is_a_fault_and_so_is_one_too_few(built: Path) -> None:
+    finish(built)
+    data = built / "SharedLayer" / "python" / "botocore" / "data"
+    (data / "polly").mkdir()
+    assert len(list(finish_build.check(built))) == 1
+    (data / "polly").rmdir()
+    (data / "s3").rename(built / "s3")
+    assert len(list(finish_build.check(built))) == 1
+
+
+def test_an_empty_build_and_a_source_that_does_not_compile_are_faults(built: Path, tmp_path: Path) -> None:
+    (built / "ApiFunction" / "app.py").write_text("def handler(:\n")
+    refused = finish(built)
+    assert refused.returncode == 1
+    assert "no valid .pyc" in refused.stderr
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert any(fault.endswith("no Python") for fault in finish_build.check(empty))
+
+
+def test_a_bundle_without_one_of_the_roots_is_refused() -> None:
+    bundle = Path(DEFAULT_CA_BUNDLE).read_text(encoding="ascii")
+    with pytest.raises(ValueError, match="Amazon Root CA 3"):
+        finish_build.amazon_roots(bundle.replace('Label: "Amazon Root CA 3"', 'Label: "Another"'))
+
+
+def test_the_data_holds_every_service_that_the_layer_asks_for() -> None:
+    source = (ROOT / "layers" / "shared" / "tidegate" / "aws.py").read_text(encoding="utf-8")
+    asked = set(re.findall(r'_create\(\s*"(\w+)"', source))
+    assert asked
+    assert asked <= finish_build.SERVICES
