@@ -115,6 +115,7 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     ("building", "out of memory, exit 1", BUILDING, stopped(1, container_reason="OutOfMemoryError: Container killed due to memory usage"), "building → failed (OUT_OF_MEMORY)"),
     ("building", "Spot took the machine", BUILDING, stopped(137, "Your Spot Task was interrupted.", stop_code="SpotInterruption"), "waits; attempt 2; start it"),
     ("building, third attempt", "Spot took the machine", THIRD, stopped(137, "Your Spot Task was interrupted.", stop_code="SpotInterruption", attempt=3), "building → failed (SPOT_INTERRUPTED)"),
+    ("starting", "STOPPED: no capacity after all", STARTING, stopped(None, "Capacity is unavailable at this time. Please try again later or in a different availability zone", stop_code="TaskFailedToStart"), "waits; attempt 2"),
     ("building", "no exit code, unknown reason", BUILDING, stopped(None, "?", stop_code=None), "waits; attempt 2; start it"),
     ("building", "task gone from ECS", BUILDING, TaskLost(NOW, 1), "waits; attempt 2; start it"),
     ("claimed", "no task found", CLAIMED, TaskLost(NOW, 1), "nothing: no task was started"),

@@ -29,7 +29,8 @@ _CONFIG = Config(
 )
 FAULTS = (ClientError, BotoCoreError)
 
-_S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4"))
+# By default botocore signs URLs for S3's global host, which may redirect to the region's, where the signature is wrong.
+_S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
 
 
 @cache

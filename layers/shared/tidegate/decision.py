@@ -243,9 +243,6 @@ def _task_refused(build: Build, seen: TaskRefused) -> Decision:
         return _wait(build, message)
     if build.cancel_requested_at:
         return Decision(_canceled(build, seen.at, CANCELED))
-    if retry is Retry.WAIT:
-        deadline = build.created_at + WAIT_LIMIT
-        return Decision(replace(build, attempt=build.attempt + 1, waiting=message, deadline=deadline))
     return _retry_or_fail(build, seen.diagnosis, seen.at)
 
 
@@ -285,18 +282,20 @@ def _stage(build: Build, at: datetime) -> Status:
 
 
 def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision:
-    """Give the platform's fault another attempt on on-demand capacity, or end the build.
+    """Give the build another attempt on on-demand capacity, or end it.
 
-    The status stays where it is: to its user the build has not gone back.
+    The status stays where it is: to its user the build has not gone back. A platform's fault is tried again at once, a
+    few times; where capacity or quota is short the build waits for the next sweep, as often as its deadline allows.
     """
-    again = diagnosis.retry in (Retry.NEW_ATTEMPT, Retry.WAIT)
-    if not again or build.faults + 1 >= MAX_ATTEMPTS:
+    waits = diagnosis.retry is Retry.WAIT
+    faults = build.faults + (not waits)
+    if not waits and (diagnosis.retry is not Retry.NEW_ATTEMPT or faults >= MAX_ATTEMPTS):
         return Decision(_failed(build, at, diagnosis.failure), failure=diagnosis.failure)
     return Decision(
         replace(
             build,
             attempt=build.attempt + 1,
-            faults=build.faults + 1,
+            faults=faults,
             task_arn=None,
             task_version=0,
             building_at=None,
@@ -304,9 +303,9 @@ def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision
             stop_code=None,
             stopped_reason=None,
             waiting=diagnosis.failure.message,
-            deadline=at + START_LIMIT,
+            deadline=build.created_at + WAIT_LIMIT if waits else at + START_LIMIT,
         ),
-        start=True,
+        start=not waits,
         failure=diagnosis.failure,
     )
 

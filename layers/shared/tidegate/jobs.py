@@ -91,7 +91,7 @@ def grant(build: Build, env: dict[str, str]) -> str:
             ["starts-with", "$Cache-Control", ""],
             ["content-length-range", 0, MAX_FILE_BYTES],
         ],
-        ExpiresIn=_SESSION_SECONDS,
+        ExpiresIn=min(_SESSION_SECONDS, _JOB_URL_SECONDS + build.timeout_seconds),
     )
     job: dict[str, Any] = {
         "version": 1,

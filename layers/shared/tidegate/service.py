@@ -1,7 +1,8 @@
 """What Tidegate does, one function a use case; the clock is an argument."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -337,44 +338,71 @@ def _refill(now: datetime) -> None:
 def reconcile(now: datetime) -> None:
     """Bring every open build forward by what ECS says of its task, by the clock, and by what was left undone.
 
-    One build's fault does not hold up the others; all faults are raised together at the end.
+    No fault holds up the rest of the sweep, neither one build's nor one call's; all are raised together at the end.
     """
     faults: list[Exception] = []
     opened, holders = builds.open_builds(), slots.holders()
     arns = [build.task_arn for build in opened if build.task_arn and build.status is not Status.PUBLISHING]
-    seen = dict(runner.describe(arns))
+    seen: dict[str, Task | None] = {}
+    with _go_on(faults):
+        seen = dict(runner.describe(arns))
     for build in opened:
-        try:
-            _reconcile(build, seen.get(build.task_arn or ""), now, has_slot=build.id in holders)
-        except (*FAULTS, Unavailable) as fault:
-            logger.exception("build not reconciled", build_id=build.id)
-            faults.append(fault)
-    _give_back_leaked(holders - {build.id for build in opened})
-    _stop_orphans(set(arns), now)
-    start_waiting(now, "reconciler")
-    measure(metrics.sweep(opened, holders, now))  # last, so that a sweep that fails is missed
+        with _go_on(faults):
+            _reconcile(build, seen, now, has_slot=build.id in holders)
+    with _go_on(faults):
+        _give_back_leaked(holders - {build.id for build in opened})
+    with _go_on(faults):
+        start_waiting(now, "reconciler")
+    with _go_on(faults):
+        _stop_orphans(set(arns), now)
     if faults:
-        raise ExceptionGroup("some builds were not reconciled", faults)
+        raise ExceptionGroup("some of the sweep failed", faults)
+    measure(metrics.sweep(opened, holders, now))  # so that a sweep that fails is missed
 
 
-def _reconcile(build: Build, task: Task | None, now: datetime, *, has_slot: bool) -> None:
-    untouched = now - (build.updated_at or build.created_at)
+@contextmanager
+def _go_on(faults: list[Exception]) -> Iterator[None]:
+    """Keep a fault for later."""
+    try:
+        yield
+    except (*FAULTS, Unavailable) as fault:
+        logger.exception("part of the sweep failed")
+        faults.append(fault)
+
+
+def _reconcile(build: Build, seen: Mapping[str, Task | None], now: datetime, *, has_slot: bool) -> None:
+    """Bring one build forward by its task, then by the clock, which does not wait for ECS to answer."""
+    faults: list[Exception] = []
     if build.status is Status.PUBLISHING:
+        untouched = now - (build.updated_at or build.created_at)
         if now >= build.deadline:
-            build = _give_up_publishing(build, now)
+            _give_up_publishing(build, now)
         elif untouched > _IN_FLIGHT:
-            build = publish(build, now, _SWEEP)
-    elif task is not None:
-        build = _observe_task(build, task, now, _SWEEP)
-    elif build.task_arn is not None or build.cancel_requested_at or build.status.final:
-        if untouched > _UNKNOWN_YET:
-            build = _look_for_task(build, now)
-    elif (has_slot or build.status is not Status.QUEUED) and untouched > _IN_FLIGHT and now < build.deadline:
-        build = start(build, now, _SWEEP)
-    if now >= build.deadline and not build.status.final:
-        if build.status is not Status.QUEUED and build.task_arn is None and (task := runner.find(build)):
-            build = _observe_task(build, task, now, _SWEEP)
+            publish(build, now, _SWEEP)
+        return
+    with _go_on(faults):
+        build = _look(build, seen, now, has_slot=has_slot)
+    if now >= build.deadline and not build.status.final and build.status is not Status.PUBLISHING:
+        with _go_on(faults):
+            if build.status is not Status.QUEUED and build.task_arn is None and (task := runner.find(build)):
+                build = _observe_task(build, task, now, _SWEEP)
         observe(build, Overdue(now), now, _SWEEP)
+    if faults:
+        raise faults[0]
+
+
+def _look(build: Build, seen: Mapping[str, Task | None], now: datetime, *, has_slot: bool) -> Build:
+    """Bring a build forward by what ECS says of its task; of a task that was not asked for, nothing is known."""
+    untouched = now - (build.updated_at or build.created_at)
+    if build.task_arn is not None and build.task_arn not in seen:
+        return build
+    if build.task_arn is not None and (task := seen[build.task_arn]):
+        return _observe_task(build, task, now, _SWEEP)
+    if build.task_arn is not None or build.cancel_requested_at or build.status.final:
+        return _look_for_task(build, now) if untouched > _UNKNOWN_YET else build
+    if (has_slot or build.status is not Status.QUEUED) and untouched > _IN_FLIGHT and now < build.deadline:
+        return start(build, now, _SWEEP)
+    return build
 
 
 def _give_up_publishing(build: Build, now: datetime) -> Build:
