@@ -21,6 +21,13 @@ CONTEXT = SimpleNamespace(
 
 
 def call(method: str, path: str, body: Any = None, **extra: Any) -> tuple[int, Any, dict[str, str]]:
+    """An answer's status, its body as JSON, and its headers."""
+    answer = respond(method, path, body, **extra)
+    return answer["statusCode"], json.loads(answer["body"]) if answer["body"] else None, answer["headers"]
+
+
+def respond(method: str, path: str, body: Any = None, **extra: Any) -> Any:
+    """The function's answer as it is."""
     path, _, query = path.partition("?")
     event = {
         "version": "2.0",
@@ -48,7 +55,7 @@ def call(method: str, path: str, body: Any = None, **extra: Any) -> tuple[int, A
         event["body"] = body if isinstance(body, str) else json.dumps(body)
     answer = json.loads(json.dumps(handler(event, CONTEXT)))
     assert answer["isBase64Encoded"] is False
-    return answer["statusCode"], json.loads(answer["body"]) if answer["body"] else None, answer["headers"]
+    return answer
 
 
 def world(ecs: FakeEcs) -> Any:

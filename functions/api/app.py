@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -28,6 +29,9 @@ from tidegate.exceptions import (
 from tidegate.model import Build, Project
 from tidegate.observability import logger
 from tidegate.status import Status
+
+LONGEST_WAIT = 20  # seconds, of the 29 that API Gateway gives
+_POLL = 1.0
 
 app = APIGatewayHttpResolver()
 
@@ -110,13 +114,17 @@ def read_timeline(build_id: str) -> Response[bytes]:
 
 @app.get("/v1/builds/<build_id>/logs")
 def read_log(build_id: str) -> Response[bytes]:
-    """The next lines of a build's log, in order."""
+    """The next lines of a build's log, in order; with `wait`, as soon as there are any or the log has ended."""
     limit = _checked("limit", lambda value: inputs.limit(value, 500, 5000), _query("limit"))
-    log = service.read_log(_named("build", inputs.build_id, build_id), _query("cursor"), limit, _now())
-    count = sum(seal.lines for seal in log.seals) if log.sealed else None
-    gaps = [{"after": seal.after, "reason": seal.reason} for seal in log.seals if seal.reason]
-    told = {"end": log.end, "sealed": log.sealed, "lineCount": count, "gaps": gaps}
-    return _json({"lines": log.page.lines, "cursor": log.page.cursor} | told)
+    wait = _checked("wait", lambda value: inputs.limit(value, 0, LONGEST_WAIT, least=0), _query("wait"))
+    build_id = _named("build", inputs.build_id, build_id)
+    until = time.monotonic() + wait
+    while True:
+        log = service.read_log(build_id, _query("cursor"), limit, _now())
+        left = until - time.monotonic()
+        if log.page.lines or log.end or left <= 0:
+            return _log_view(log)
+        time.sleep(min(_POLL, left))
 
 
 @app.get("/healthz")
@@ -204,6 +212,49 @@ def _problem(error: Problem) -> Response[bytes]:
 def _json(value: Any, status: int = 200, content_type: str = "application/json") -> Response[bytes]:
     body = msgspec.json.encode(value).decode()
     return Response(status, content_type, body, headers={"Cache-Control": "no-store"})  # type: ignore[arg-type]
+
+
+def _log_view(log: service.BuildLog) -> Response[bytes]:
+    """A page of a log in the format that the client asks for; a line that says of a gap comes last."""
+    lines, kind = log.page.lines, _preferred(("application/json", "application/x-ndjson", "text/plain"))
+    gaps = [{"after": seal.after, "reason": seal.reason} for seal in log.seals if seal.reason]
+    if kind == "application/json":
+        count = sum(seal.lines for seal in log.seals) if log.sealed else None
+        answer = _json(
+            {
+                "lines": lines,
+                "cursor": log.page.cursor,
+                "end": log.end,
+                "sealed": log.sealed,
+                "lineCount": count,
+                "gaps": gaps,
+            }
+        )
+    else:
+        marks = gaps if log.end else []
+        if kind == "text/plain":
+            texts = [line.message for line in lines] + [f"[gap: {gap['reason']}]" for gap in marks]
+        else:
+            texts = [msgspec.json.encode(each).decode() for each in (*lines, *({"gap": gap} for gap in marks))]
+        body: Any = "".join(f"{text}\n" for text in texts)
+        answer = Response(200, f"{kind}; charset=utf-8", body, headers={"Cache-Control": "no-store"})
+    answer.headers |= {"Tidegate-End": str(log.end).lower(), "Vary": "Accept"}
+    if log.page.cursor:
+        answer.headers["Tidegate-Cursor"] = log.page.cursor
+    return answer
+
+
+def _preferred(kinds: tuple[str, ...]) -> str:
+    """The media type that the request's Accept prefers, or the first."""
+    wanted = []
+    for part in (app.current_event.headers.get("accept") or "").lower().split(","):
+        kind, *parameters = [piece.strip() for piece in part.split(";")]
+        weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+        pattern = re.compile(re.escape(kind).replace(r"\*", ".*"))
+        found = next((each for each in kinds if pattern.fullmatch(each)), None)
+        if found and re.fullmatch(r"[01](\.\d*)?", weight) and float(weight) > 0:
+            wanted.append((float(weight), found))
+    return max(wanted, key=lambda each: each[0], default=(0.0, kinds[0]))[1]
 
 
 def _now() -> datetime:

@@ -2,9 +2,11 @@
 """What can be read through the API, page by page, and what is not there."""
 
 import base64
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.calls import BUILD_ID, NOTHING, URL, assert_problem, call, world
+from functions.api import app
+from tests.calls import BUILD_ID, NOTHING, URL, assert_problem, call, respond, world
 from tests.fakes import FakeEcs
 from tidegate import builds, logs, projects
 from tidegate.model import Build, Failure, Project, Source
@@ -289,6 +292,85 @@ def test_a_log_that_is_never_sealed_ends_all_the_same(stack: Settings) -> None:
     build = replace(build_of("my-site", 0, Status.READY), id=BUILD_ID, tasks=("arn:aws:ecs:x:1:task/builds/1",))
     builds.create(replace(build, finished_at=now - timedelta(minutes=3)))
     assert call("GET", f"/v1/builds/{BUILD_ID}/logs")[1]["end"] is True
+
+
+@pytest.fixture
+def growing(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A build's log that gets a line when somebody has waited for three seconds; the waits."""
+    task, waits = f"{1:032x}", list[float]()
+    builds.create(
+        replace(build_of("my-site", 0, Status.BUILDING), id=BUILD_ID, tasks=(f"arn:aws:ecs:x:1:task/builds/{task}",))
+    )
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if sum(waits) >= 3:
+            lines(task, 0, 2)
+
+    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: sum(waits), sleep=sleep))
+    return waits
+
+
+@pytest.mark.parametrize(
+    ("wait", "waited", "found"), [("", 0, 0), ("?wait=0", 0, 0), ("?wait=2", 2, 0), ("?wait=20", 3, 2)]
+)
+def test_waiting_for_lines(growing: list[float], wait: str, waited: int, found: int) -> None:
+    body = call("GET", f"/v1/builds/{BUILD_ID}/logs{wait}")[1]
+    assert (sum(growing), len(body["lines"])) == (waited, found)
+
+
+@pytest.mark.parametrize("wait", ["-1", "21", "x", ""])
+def test_waits_that_are_refused(growing: list[float], wait: str) -> None:
+    status, body, _ = call("GET", f"/v1/builds/{BUILD_ID}/logs?wait={wait}")
+    assert (status, body["errors"][0]["field"], growing) == (400, "wait", [])
+
+
+def test_nobody_waits_for_a_log_that_has_ended(growing: list[float]) -> None:
+    build = builds.get(BUILD_ID)
+    assert build is not None
+    now = datetime.now(UTC)
+    builds.save(build, replace(build, status=Status.READY, finished_at=now), now)
+    logs.seal(f"{1:032x}", logs.Seal(0), now)
+    assert call("GET", f"/v1/builds/{BUILD_ID}/logs?wait=20")[1]["end"] is True
+    assert growing == []
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("text/html, */*;q=0.8", "application/json"),
+        ("image/png", "application/json"),
+        ("text/plain", "text/plain; charset=utf-8"),
+        ("text/*;q=0.5", "text/plain; charset=utf-8"),
+        ("Application/X-NDJSON, text/plain;q=0.5", "application/x-ndjson; charset=utf-8"),
+        ("application/json;q=0, text/plain", "text/plain; charset=utf-8"),
+        ("text/plain;q=x", "application/json"),
+        ("application/json;q=0.1,application/x-ndjson", "application/x-ndjson; charset=utf-8"),
+    ],
+)
+def test_formats_of_a_log(growing: list[float], accept: str, kind: str) -> None:
+    task, now = f"{1:032x}", datetime.now(UTC)
+    lines(task, 0, 2)
+    build = builds.get(BUILD_ID)
+    assert build is not None
+    builds.save(build, replace(build, status=Status.READY, finished_at=now), now)
+    logs.seal(task, logs.Seal(2, f"{1:056}", "lost"), now)
+    answer = respond("GET", f"/v1/builds/{BUILD_ID}/logs", headers={"accept": accept})
+    assert answer["headers"]["Content-Type"] == kind
+    assert answer["headers"]["Tidegate-End"] == "true"
+    cursor = answer["headers"]["Tidegate-Cursor"]
+    body = answer["body"]
+    if "plain" in kind:
+        assert body == "line 0\nline 1\n[gap: lost]\n"
+    elif "ndjson" in kind:
+        parts = [json.loads(line) for line in body.splitlines()]
+        assert [part.get("message") for part in parts] == ["line 0", "line 1", None]
+        assert parts[2] == {"gap": {"after": f"{1:056}", "reason": "lost"}}
+    else:
+        assert json.loads(body)["cursor"] == cursor
+    assert call("GET", f"/v1/builds/{BUILD_ID}/logs?cursor={cursor}")[1]["lines"] == []
 
 
 def test_health_asks_nobody() -> None:

@@ -32,7 +32,6 @@ ENVIRONMENT = {
     "TASK_DEFINITION": "arn:aws:ecs:eu-central-1:123456789012:task-definition/builder:1",
     "BUILDER_CONTAINER": "builder",
     "BUILDER_LOG_GROUP": "/tidegate/builder",
-    "BUILDER_LOG_GROUP": "/tidegate/builder",
     "SUBNETS": "subnet-0a1b2c3d",
     "SECURITY_GROUPS": "sg-0a1b2c3d",
     "BUILDER_ACCESS_ROLE": "arn:aws:iam::123456789012:role/builder-access",
@@ -112,6 +111,7 @@ class Simulation:
         with (
             mock.patch.dict(os.environ, values),
             mock.patch.multiple(aws, **clients),
+            mock.patch.object(builds, "_build", self._once(builds._build)),
             mock.patch.object(builds, "time", SimpleNamespace(sleep=self.world.sleep)),
             mock.patch.multiple(service, new_slug=lambda: "new-slug-name", **quiet),
         ):
@@ -120,6 +120,17 @@ class Simulation:
                 yield
             finally:
                 settings.cache_clear()
+
+    def _once(self, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Read each version of an item once only: that is a fifth of the time."""
+        known: dict[int, tuple[Any, Any]] = {}  # with the item, so that its id stays its own
+
+        def build_of(item: Any) -> Any:
+            if id(item) not in known:
+                known[id(item)] = item, read(item)
+            return known[id(item)][1]
+
+        return build_of
 
     def _name(self, kind: str) -> str:
         self.numbers[kind] = self.numbers.get(kind, 0) + 1

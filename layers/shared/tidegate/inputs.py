@@ -325,12 +325,12 @@ def build_id(value: str) -> str:
     return value
 
 
-def limit(value: str | None, default: int, most: int) -> int:
-    """Check how many items a page may have."""
+def limit(value: str | None, default: int, most: int, *, least: int = 1) -> int:
+    """Check how many items a page may have, or how many seconds a client waits."""
     if value is None:
         return default
-    if not re.fullmatch(r"[0-9]{1,6}", value) or not 1 <= int(value) <= most:
-        raise ValueError(f"must be a whole number from 1 to {most}")
+    if not re.fullmatch(r"[0-9]{1,6}", value) or not least <= int(value) <= most:
+        raise ValueError(f"must be a whole number from {least} to {most}")
     return int(value)
 
 
