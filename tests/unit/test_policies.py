@@ -62,6 +62,8 @@ def calls_of(function: ast.FunctionDef) -> Iterator[Call]:
     """The calls of AWS that a function itself makes."""
     source = re.sub(r"\s+", "", ast.unparse(function))
     tables = {TABLES[name] for name in re.findall(r"\.(\w+_table)\b", source)}
+    for table in re.findall(r"aws\.create\(settings\(\)\.(\w+_table)\b", source):
+        yield "dynamodb:PutItem", TABLES[table]
     for client, method, wanted in re.findall(r"""aws\.(\w+)\(\)\.(\w+)\(['"]?(\w*)""", source):
         name = wanted if method.startswith(("get_paginator", "generate")) else method
         name = {"head_object": "get_object"}.get(name, name)

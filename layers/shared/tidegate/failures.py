@@ -190,6 +190,8 @@ _MEANINGS = (
     Meaning("ACCOUNT_BLOCKED", _PLATFORM, _NO, "AWS has blocked the account.", "Ask AWS Support to unblock it."),
     Meaning("REQUEST_REFUSED", _CONFIG, _NO, "ECS refused the request to start the task.",
             "Read the evidence, compare it with the stack's parameters, and deploy the stack again."),
+    Meaning("ENV_EXPIRED", _CONFIG, _NO, "Values of the build's environment variables are no longer kept.",
+            "Start a new build and give `env` again; JobRetentionDays says how long a build's values are kept."),
     # Canceled, and what took too long.
     Meaning("CANCELED", _USER, _NO, "The build was canceled.", "Start a new build when you want one."),
     Meaning("SUPERSEDED", _USER, _NO, "A newer build of the same project and ref took this one's place in the queue.",

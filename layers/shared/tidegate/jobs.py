@@ -53,9 +53,9 @@ def env_key(build_id: str) -> str:
     return f"jobs/{build_id}.env.json"
 
 
-def project_env_key(slug: str) -> str:
+def project_env_key(slug: str, name: str) -> str:
     """Where the environment values are that a project was created with."""
-    return f"projects/{slug}/env.json"
+    return f"projects/{slug}/{name}.env.json"
 
 
 def grant(build: Build, env: dict[str, str]) -> str:

@@ -162,6 +162,7 @@ class Build(Model, frozen=True, omit_defaults=False):
     task_arn: str | None = None
     task_version: int = 0
     tasks: tuple[str, ...] = ()
+    project_env: str | None = None
     waiting: str | None = None
     cancel_requested_at: datetime | None = None
     exit_code: int | None = None
@@ -175,13 +176,17 @@ class Build(Model, frozen=True, omit_defaults=False):
 
 
 class Project(Model, frozen=True):
-    """A git repository with its settings; `live_build` is the one visitors see."""
+    """A git repository with its settings.
+
+    `env` names its environment's values in the bucket, `live_build` is the build visitors see.
+    """
 
     slug: str
     git_url: str
     created_at: datetime
     ref: str | None = None
     settings: BuildSettings = BuildSettings()
+    env: str | None = None
     live_build: str | None = None
     live_at: datetime | None = None
 

@@ -29,7 +29,7 @@ from tidegate.decision import (
     TaskSeen,
     decide,
 )
-from tidegate.diagnosis import diagnose_start
+from tidegate.diagnosis import diagnose_start, failure
 from tidegate.exceptions import (
     FieldError,
     InvalidRequest,
@@ -42,7 +42,7 @@ from tidegate.exceptions import (
     Unavailable,
 )
 from tidegate.inputs import BuildDefaults, NewProject, size_errors
-from tidegate.model import Build, BuildSettings, LogPage, Project, Task
+from tidegate.model import Build, BuildSettings, Diagnosis, LogPage, Project, Task
 from tidegate.observability import MetricUnit, count, logger, measure
 from tidegate.settings import settings
 from tidegate.status import Retry, Status
@@ -52,6 +52,7 @@ _TRIES = 8  # of a write that others keep overtaking
 _SUPERSEDED = 20  # newest builds of a project that are looked through for waiting ones
 _SEALED_BY = timedelta(minutes=3)  # after a build's end; a log that is not sealed by then is called ended all the same
 _SWEEP = "reconciler"
+_READ_FOR_A_PAGE = 1000  # builds looked through for those of a status; a page may come back short
 _STARTS = 10  # of waiting builds by one event; the reconciler goes on
 _IN_FLIGHT = timedelta(seconds=60)  # longer than any function that is starting a build may live
 _UNKNOWN_YET = timedelta(minutes=2)  # DescribeTasks may not know a task that RunTask has just made
@@ -100,7 +101,7 @@ def create_build(new: NewProject, build_id: str, now: datetime, name: str | None
 
     Once the build is written it is accepted: whatever fails after that is made good by the reconciler.
     """
-    project = _project_for(new if new.slug or not name else replace(new, slug=name), now)
+    project = _project_for(new if new.slug or not name else replace(new, slug=name), build_id, now)
     merged = _merged(project.settings, new.settings)
     if errors := size_errors(merged.cpu, merged.memory, build_defaults()):
         raise InvalidRequest(errors=tuple(errors))
@@ -112,6 +113,7 @@ def create_build(new: NewProject, build_id: str, now: datetime, name: str | None
             project_slug=project.slug,
             source=replace(new.source, ref=new.source.ref or (None if new.source.commit else project.ref)),
             settings=merged,
+            project_env=project.env,
             created_at=now,
             deadline=now + WAIT_LIMIT,
             timeout_seconds=settings().build_timeout_seconds,
@@ -180,9 +182,9 @@ def start(build: Build, now: datetime, source: str) -> Build:
         if build.open is None:
             slots.release(build.id)
         return build
-    env: dict[str, str] = {}
-    if build.settings.env_names:
-        env = jobs.get_env(jobs.project_env_key(build.project_slug)) | jobs.get_env(jobs.env_key(build.id))
+    env = _environment(build)
+    if env.keys() != set(build.settings.env_names):
+        return observe(build, TaskRefused(now, build.attempt, Diagnosis(failure("ENV_EXPIRED"))), now, source)
     answer = runner.run(build, jobs.grant(build, env), repeated=decision.ignored is not None)
     if isinstance(answer, str):
         return observe(build, TaskAccepted(now, build.attempt, answer), now, source)
@@ -193,8 +195,17 @@ def start(build: Build, now: datetime, source: str) -> Build:
     elif answer.uncertain:
         diagnosis = replace(diagnosis, retry=Retry.SAME_TOKEN)
     code = diagnosis.failure.code
-    logger.warning("task not started", build_id=build.id, code=code, answer=answer.code, reason=answer.message)
+    evidence = diagnosis.failure.evidence
+    logger.warning("task not started", build_id=build.id, code=code, answer=answer.code, evidence=evidence)
     return observe(build, TaskRefused(now, build.attempt, diagnosis), now, source)
+
+
+def _environment(build: Build) -> dict[str, str]:
+    """The values of the build's environment variables: its own over its project's."""
+    if not build.settings.env_names:
+        return {}
+    of_project = jobs.project_env_key(build.project_slug, build.project_env) if build.project_env else None
+    return (jobs.get_env(of_project) if of_project else {}) | jobs.get_env(jobs.env_key(build.id))
 
 
 def observe(build: Build, seen: Observation, now: datetime, source: str) -> Build:
@@ -258,6 +269,7 @@ def retry(old: Build, new_id: str, now: datetime) -> Build:
             project_slug=old.project_slug,
             source=old.source,
             settings=old.settings,
+            project_env=old.project_env,
             created_at=now,
             deadline=now + WAIT_LIMIT,
             timeout_seconds=settings().build_timeout_seconds,
@@ -382,7 +394,9 @@ def _reconcile(build: Build, seen: Mapping[str, Task | None], now: datetime, *, 
         return
     with _go_on(faults):
         build = _look(build, seen, now, has_slot=has_slot)
-    if now >= build.deadline and not build.status.final and build.status is not Status.PUBLISHING:
+    # A task that could not be looked at may have ended well: the next sweep looks again, and then decides all the same.
+    patience = _IN_FLIGHT if faults or build.task_arn not in {None, *seen} else timedelta()
+    if now >= build.deadline + patience and not build.status.final and build.status is not Status.PUBLISHING:
         with _go_on(faults):
             if build.status is not Status.QUEUED and build.task_arn is None and (task := runner.find(build)):
                 build = _observe_task(build, task, now, _SWEEP)
@@ -472,11 +486,14 @@ def find_project(slug: str) -> Project:
 def list_builds(slug: str, status: Status | None, before_id: str | None, limit: int) -> BuildPage:
     """A project's builds, the newest first; raises NotFound if there is no such project."""
     find_project(slug)
-    matching: Iterator[Build] = (
-        build for build in builds.of_project(slug, before_id) if status is None or build.status is status
-    )
-    found = list(islice(matching, limit + 1))
-    return BuildPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
+    found: list[Build] = []
+    for read, build in enumerate(builds.of_project(slug, before_id)):
+        if len(found) == limit or read == _READ_FOR_A_PAGE:
+            return BuildPage(found, before_id)
+        before_id = build.id
+        if status is None or build.status is status:
+            found.append(build)
+    return BuildPage(found, None)
 
 
 def list_projects(after_slug: str | None, limit: int) -> tuple[list[Project], str | None]:
@@ -510,15 +527,17 @@ def visit(host: str, request: sites.Request) -> sites.Response:
     return sites.serve(f"{jobs.prefix(project.slug, project.live_build)}files/", request)
 
 
-def _project_for(new: NewProject, now: datetime) -> Project:
+def _project_for(new: NewProject, build_id: str, now: datetime) -> Project:
     """The project that the request names, made if it is new; raises SlugTaken."""
     if new.slug and (project := projects.get(new.slug)):
         return _same_repository(project, new)
     for slug in [new.slug] if new.slug else (new_slug() for _ in range(_TRIES)):
         project = Project(slug, new.source.url, now, ref=new.source.ref, settings=new.settings)
+        if new.env:
+            # Written first, under a name of its own: a project that names its values has them.
+            jobs.put_env(jobs.project_env_key(slug, build_id), new.env)
+            project = replace(project, env=build_id)
         if projects.create(project):
-            if new.env:
-                jobs.put_env(jobs.project_env_key(slug), new.env)
             return project
         if new.slug and (other := projects.get(slug)):
             return _same_repository(other, new)
