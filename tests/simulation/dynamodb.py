@@ -1,6 +1,7 @@
 """DynamoDB: items by key, conditions and updates in one step, indexes that follow a moment later."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 from tests.simulation.expressions import Expression, condition, update
@@ -205,10 +206,12 @@ def _expression(compiler: Callable[..., Expression], wanted: Item, name: str) ->
 
 def _all_used(wanted: Item, *expressions: Expression | None) -> None:
     """DynamoDB refuses placeholders that are missing or that nothing uses."""
-    for placeholders, given in (
-        ("names", wanted.get("ExpressionAttributeNames", {})),
-        ("values", wanted.get("ExpressionAttributeValues", {})),
-    ):
-        used: set[str] = set().union(*(getattr(each, placeholders) for each in expressions if each))
-        if used != set(given):
-            raise client_error("Any", "ValidationException", f"{used ^ set(given)} are missing or not used")
+    used = _used(expressions)
+    given = wanted.get("ExpressionAttributeNames", {}).keys() | wanted.get("ExpressionAttributeValues", {}).keys()
+    if used != given:
+        raise client_error("Any", "ValidationException", f"{used ^ given} are missing or not used")
+
+
+@cache
+def _used(expressions: tuple[Expression | None, ...]) -> frozenset[str]:
+    return frozenset().union(*(each.names | each.values for each in expressions if each))

@@ -69,7 +69,7 @@ class Function:
         self.started = started
         self.limit = started + seconds
         self.calls = 0
-        self.troubled = False
+        self.troubles: set[str] = set()  # the services that failed it, or "crash"
         self.greenlet: Any = None
 
 
@@ -171,7 +171,7 @@ class World:
         else:
             self.now = wake
         if dies:
-            function.troubled = True
+            function.troubles.add("crash")
             self.say("killed: out of time")
             raise Crash("out of time")
 
@@ -196,7 +196,8 @@ class World:
                 fault = self._fault(function, operation, detail)
             if fault is None:
                 return self._answer(operation, detail, effect, tried)
-            function.troubled = True
+            crashes = fault.kind in {CRASH_BEFORE, CRASH_AFTER}
+            function.troubles.add("crash" if crashes else operation.partition(".")[0])
             fault = Fault(fault.kind, fault.tries - 1)
             error = self._suffer(function, operation, detail, effect, fault.kind)
             if fault.kind not in _RETRIED:
