@@ -42,7 +42,7 @@ T = TypeVar("T")
 def create_project() -> Response[bytes]:
     """Accept a repository and start its build; the first clients' contract."""
     new = inputs.parse_new_project(inputs.parse_json_object(_body()), service.build_defaults())
-    build = _once(lambda build_id, name, now: service.create_build(new, build_id, now, name))
+    build = _once(lambda build_id, name, now: service.create_project(new, build_id, now, name))
     if build.failure and build.status is Status.FAILED:
         raise NotStarted(build.failure.code, f"{build.failure.message} {build.failure.fix}", build.id)
     slug = build.project_slug

@@ -122,6 +122,18 @@ def test_build_of_a_known_project(ecs: FakeEcs) -> None:
     assert (status, [error["field"] for error in body["errors"]]) == (400, ["gitURL"])
 
 
+def test_settings_are_kept_for_later_builds(ecs: FakeEcs) -> None:
+    post(slug="site", buildCommand="false", env={"A": "a-value"})
+    changed = post(slug="site", buildCommand="true", env={"B": "b-value"})
+    _, once, _ = call("POST", "/v1/projects/site/builds", {"buildCommand": "make"})
+    _, later, _ = call("POST", "/v1/projects/site/builds", {"ref": "x"})
+    commands = [get(each)["settings"]["buildCommand"] for each in (changed, once["id"], later["id"])]
+    assert commands == ["true", "make", "true"]
+    stored = builds.get(later["id"])
+    assert stored
+    assert service._environment(stored) == {"A": "a-value", "B": "b-value"}
+
+
 def test_size_must_fit_with_the_projects_own(ecs: FakeEcs) -> None:
     post(slug="site", cpu=1024, memory=2048)
     status, body, _ = call("POST", "/project", {"gitURL": URL, "slug": "site", "cpu": 2048})
@@ -162,7 +174,7 @@ def test_same_key_for_another_request_is_refused(ecs: FakeEcs) -> None:
 
 def test_key_of_a_running_request_is_in_use(ecs: FakeEcs) -> None:
     answers = []
-    act = service.create_build
+    act = service.create_project
 
     def meanwhile(*args: Any) -> Any:
         if not answers:
@@ -171,7 +183,7 @@ def test_key_of_a_running_request_is_in_use(ecs: FakeEcs) -> None:
         return act(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "create_build", meanwhile)
+        patch.setattr(service, "create_project", meanwhile)
         assert with_key("k", {"gitURL": URL})[0] == 200
     assert answers[1][0] == 409
     assert answers[1][1]["code"] == "IDEMPOTENCY_KEY_IN_USE"

@@ -32,6 +32,21 @@ def page(limit: int, after_slug: str | None) -> tuple[list[Project], str | None]
     return [_project(item) for item in answer["Items"]], last["slug"]["S"] if last else None
 
 
+def change(project: Project) -> None:
+    """Write a project's settings anew, for its later builds."""
+    values = aws.to_item(aws.plain(project))
+    aws.dynamodb().update_item(
+        TableName=settings().projects_table,
+        Key={"slug": {"S": project.slug}},
+        UpdateExpression="SET settings = :settings" + (", env = :env" if project.env else ""),
+        ConditionExpression="attribute_exists(slug)",
+        ExpressionAttributeValues={
+            ":settings": values["settings"],
+            **({":env": values["env"]} if project.env else {}),
+        },
+    )
+
+
 def publish(slug: str, build_id: str, now: datetime) -> bool | None:
     """Make a ready build the live one; `False` if a newer one is live or the project is gone, `None` if it is refused.
 

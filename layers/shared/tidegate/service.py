@@ -94,7 +94,14 @@ def site_url(slug: str) -> str:
     return settings().sites_url.replace("{slug}", slug)
 
 
-def create_build(new: NewProject, build_id: str, now: datetime, name: str | None = None) -> Build:
+def create_project(new: NewProject, build_id: str, now: datetime, name: str | None = None) -> Build:
+    """Write a build of a new or known project, as `create_build` does, and keep what it was given for later builds."""
+    return create_build(new, build_id, now, name, keep=True)
+
+
+def create_build(
+    new: NewProject, build_id: str, now: datetime, name: str | None = None, *, keep: bool = False
+) -> Build:
     """Write a build of a new or known project, then start it if a slot is free; raises SlugTaken.
 
     A new project without a slug is called `name`, or anything readable.
@@ -105,6 +112,8 @@ def create_build(new: NewProject, build_id: str, now: datetime, name: str | None
     merged = _merged(project.settings, new.settings)
     if errors := size_errors(merged.cpu, merged.memory, build_defaults()):
         raise InvalidRequest(errors=tuple(errors))
+    if keep and (merged != project.settings or (new.env and project.env != build_id)):
+        project = _change(replace(project, settings=merged), new.env, build_id)
     if new.env:
         jobs.put_env(jobs.env_key(build_id), new.env)
     return _accept(
@@ -542,6 +551,16 @@ def _project_for(new: NewProject, build_id: str, now: datetime) -> Project:
         if new.slug and (other := projects.get(slug)):
             return _same_repository(other, new)
     raise Unavailable("No free name was found for the project")
+
+
+def _change(project: Project, env: dict[str, str], build_id: str) -> Project:
+    """Write a project's new settings, and the values of its environment under a new name with the new ones over them."""
+    if env:
+        old = jobs.get_env(jobs.project_env_key(project.slug, project.env)) if project.env else {}
+        jobs.put_env(jobs.project_env_key(project.slug, build_id), old | env)
+        project = replace(project, env=build_id)
+    projects.change(project)
+    return project
 
 
 def _same_repository(project: Project, new: NewProject) -> Project:
