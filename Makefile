@@ -39,7 +39,7 @@ builder/node_modules/.installed: $(BUILDER_LOCK)
 	@touch $@
 
 .PHONY: check
-check: $(INSTALLED) ## Format, lint, types, import rules, template
+check: $(INSTALLED) ## Check format, lint, types, import rules, template
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy

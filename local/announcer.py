@@ -35,9 +35,11 @@ class Announcer:
         time.sleep(POLL_SECONDS)
         if build_id in self.followed:
             return
+        self.followed.add(build_id)
         with contextlib.suppress(OSError, Refused):
             build = self._client.build(build_id)
             while build["status"] not in FINAL:
                 time.sleep(POLL_SECONDS)
                 build = self._client.build(build_id)
-            self._tell(f"{build['projectSlug']}: {ending(build)}")
+            log = "" if build["status"] == "ready" else f"\nLog: {self._client.url}/v1/builds/{build_id}/logs"
+            self._tell(f"{build['projectSlug']}: {ending(build)}{log}")

@@ -32,7 +32,8 @@ def ending(build: dict[str, Any]) -> str:
     if build["status"] == "ready":
         return f"{build['url']} is live"
     failure = build.get("failure") or {}
-    words = f"the build {build['status']}: {failure.get('code', '')}. {failure.get('message', '')}"
+    verb = "was canceled" if build["status"] == "canceled" else build["status"]
+    words = f"the build {verb}: {failure.get('code', '')}. {failure.get('message', '')}"
     return words + (f"\nWhat to do: {failure['fix']}" if failure.get("fix") else "")
 
 

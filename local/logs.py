@@ -78,7 +78,9 @@ class Logs:
                     "subscriptionFilters": [subscription.name],
                     "logEvents": events,
                 }
-                data = base64.b64encode(gzip.compress(json.dumps(payload).encode(), compresslevel=1)).decode()
+                data = base64.b64encode(
+                    gzip.compress(json.dumps(payload, separators=(",", ":")).encode(), compresslevel=1)
+                ).decode()
                 self._deliver(subscription.arn, {"awslogs": {"data": data}})
 
     def call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ NO_AWS_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os
 
 DESCRIPTION = """Run all of Tidegate on this machine, build a repository and show its site.
 
-Each option can also be given as an environment variable of the name in brackets."""
+Options with a name in brackets can also be given as an environment variable of that name; its default follows."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
 
     def option(flag: str, variable: str, text: str, default: str | None = None) -> None:
         given = environment.get(variable) or default
-        parser.add_argument(flag, default=given, metavar=variable, help=f"{text} [{variable}]")
+        usual = f"; {default}" if default else ""
+        parser.add_argument(flag, default=given, metavar=variable, help=f"{text} [{variable}{usual}]")
 
     option("--api-port", "API_PORT", "port of the API", "9000")
     option("--sites-port", "SITES_PORT", "port of the sites", "8000")
@@ -78,8 +79,8 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     state = given.state or (".tidegate/state" if given.keep_state else None)
     try:
         return Options(
-            api_port=int(given.api_port),
-            sites_port=int(given.sites_port),
+            api_port=_number("API_PORT", given.api_port, 1, 65535),
+            sites_port=_number("SITES_PORT", given.sites_port, 1, 65535),
             repo=given.repo,
             ref=given.ref,
             root_directory=given.root,
@@ -88,11 +89,17 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
             state=ROOT / state if state else None,
             chaos=parse(given.chaos or ""),
             schedule_seconds=float(given.schedule_seconds) if given.schedule_seconds else None,
-            max_concurrent_builds=int(given.max_concurrent_builds),
-            build_timeout_seconds=int(given.build_timeout_seconds),
+            max_concurrent_builds=_number("MAX_CONCURRENT_BUILDS", given.max_concurrent_builds, 1, 500),
+            build_timeout_seconds=_number("BUILD_TIMEOUT_SECONDS", given.build_timeout_seconds, 1, 2700),
         )
     except ValueError as error:
         parser.error(str(error))
+
+
+def _number(name: str, text: str, least: int, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}, not {text!r}")
+    return int(text)
 
 
 def from_command_line(arguments: Sequence[str]) -> Options:

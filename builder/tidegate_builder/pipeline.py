@@ -205,7 +205,7 @@ def _expect_success(ended: Ended, code: Code, command: Command, name: str) -> No
     elif ended.exit_code in {-signal.SIGKILL, 128 + signal.SIGKILL}:
         fix = "It was killed, most likely for want of memory: give the build more memory, or make it need less."
     else:
-        fix = f"Read the lines above; `{command.label}` in a fresh clone should fail in the same way."
+        fix = f"Read the build's log; `{command.label}` in a fresh clone should fail in the same way."
     how = f"exit code {ended.exit_code}" if ended.exit_code > 0 else f"signal {-ended.exit_code}"
     raise failed(
         code, f"The {name} command `{command.label}` ended with {how}.", fix, ended.exit_code, ended.last_lines
