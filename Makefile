@@ -79,6 +79,7 @@ build: $(INSTALLED) ## Build what is deployed, compiled ahead for the Lambda run
 
 .PHONY: deploy
 deploy: build ## Deploy to your AWS account, and the builder's image with it (needs Docker)
+	$(PY) scripts/prepare_account.py
 	$(BIN)/sam deploy
 	@# The repository comes with the stack, so the image can only follow; the stack then names it by its digest.
 	image=$$($(PY) scripts/push_builder.py) && $(BIN)/sam deploy --no-confirm-changeset --parameter-overrides BuilderImage=$$image
