@@ -53,6 +53,19 @@ def pack(body: Any) -> str:
     return base64.b64encode(gzip.compress(data)).decode()
 
 
+def send(messages: Iterable[tuple[int, str]], task: str = TASK) -> logs.Delivery:
+    """Deliver lines as CloudWatch does."""
+    body = {
+        "messageType": "DATA_MESSAGE",
+        "owner": "123456789012",
+        "logGroup": "/tidegate/builder",
+        "logStream": f"build/builder/{task}",
+        "subscriptionFilters": ["LogSubscription"],
+        "logEvents": msgspec.to_builtins(batch(messages, task).log_events),
+    }
+    return logs.store(base64.b64encode(gzip.compress(msgspec.json.encode(body))).decode(), NOW)
+
+
 def items() -> list[Any]:
     pages = aws.dynamodb().get_paginator("scan").paginate(TableName="LogsTable")
     return [item for page in pages for item in page["Items"]]
@@ -108,6 +121,42 @@ def test_a_batch_is_one_item_that_expires(stack: Settings) -> None:
     assert int(item["expiresAt"]["N"]) == int(NOW.timestamp()) + 30 * 24 * 3600
     logs.put(batch([]), NOW)
     assert len(items()) == 1
+
+
+def is_block(item: Any) -> bool:
+    """Whether CloudWatch's own block was stored."""
+    return bool(item["lines"]["B"].startswith(b"\x1f\x8b"))
+
+
+def test_cloudwatchs_own_block_is_stored(stack: Settings) -> None:
+    told = '}]},{"id":"12","timestamp":1,"message":"no event","logStream":"x/y/z"'
+    messages = [(1, told), (2, ""), (3, "\x1b[32m✓\x1b[0m \\ \r")]
+    assert send(messages) == logs.Delivery("DATA_MESSAGE", TASK, 3)
+    [item] = items()
+    assert is_block(item)
+    assert item["firstEventId"]["S"].startswith(f"{event_id(1)}.")
+    assert item["lastEventId"] == {"S": event_id(3)}
+    assert [line.message for line in logs.read([TASK], None, 10).lines] == [text for _, text in messages]
+    logs.put(batch(messages), NOW)
+    assert len(items()) == 1, "both forms have one key"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [(2, "b"), (1, "a")],
+        [(1, "a"), (1, "a")],
+        [(1, "x" * logs.MAX_LINE_BYTES), (2, "b")],
+        [(1, ""), (2, "é" * 140_000)],
+    ],
+)
+def test_what_is_out_of_order_or_too_long_is_stored_in_our_form(
+    stack: Settings, messages: list[tuple[int, str]]
+) -> None:
+    send(messages)
+    [item] = items()
+    assert not is_block(item)
+    assert numbers(logs.read([TASK], None, 10)) == sorted({number for number, _ in messages})
 
 
 @pytest.mark.parametrize(
@@ -370,7 +419,11 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
         return page.more
 
     for task, part in data.draw(st.permutations(sent)):
-        logs.put(batch([(number, f"{task} {number}") for number in part], task), NOW)
+        messages = [(number, f"{task} {number}") for number in part]
+        if data.draw(st.booleans()):
+            send(messages, task)
+        else:
+            logs.put(batch(messages, task), NOW)
         for _ in range(data.draw(st.integers(0, 2))):
             read_page()
     while read_page():

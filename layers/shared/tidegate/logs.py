@@ -1,4 +1,4 @@
-"""The log store: each batch of lines from CloudWatch is one compressed item, a chunk.
+"""The log store: each batch of lines from CloudWatch is one compressed item, a chunk, in CloudWatch's own form or ours.
 
 A chunk's key is its first event's id and a digest of them all. Event ids grow with time within a stream, so the key
 puts a task's chunks in order; a batch that is delivered twice lands on itself, and one that overlaps another replaces
@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -33,6 +34,11 @@ _MARK_BYTES = 6
 _SEAL = "~seal"  # sorts behind all chunks
 _WATCHES = "~unsealed"  # in place of a task id
 _GZIP = 16 + zlib.MAX_WBITS
+_GZIP_MAGIC = b"\x1f\x8b"
+# The body's beginning and each event's. Inside a message all quotes are escaped, so neither is found there.
+_HEAD = re.compile(rb'\{"messageType":"DATA_MESSAGE",[^\[]*?"logStream":"([^"\\]+)",[^\[]*\[[^\[]*\[\{"id":')
+_EVENT = b'{"id":"'
+_ID_BYTES = 56
 
 _Line = tuple[str, int, str]
 
@@ -95,12 +101,46 @@ class BadCursor(ValueError):
     """The cursor is not one that a page of this log gave."""
 
 
-def decode(data: str) -> Batch:
-    """Read the `awslogs.data` of an event: base64 of gzip of JSON; raises ValueError if it is something else."""
+class Delivery(Struct, frozen=True):
+    """What came of an event's `awslogs.data`."""
+
+    message_type: str
+    task_id: str
+    lines: int
+
+
+def store(data: str, now: datetime) -> Delivery:
+    """Store what a subscription filter delivers, base64 of gzip of JSON; raises ValueError if it is something else.
+
+    CloudWatch's own compressed block is stored as it is, without a look into the lines. What is not as CloudWatch
+    writes it, or does not fit, is decoded and stored line by line.
+    """
     try:
-        body = zlib.decompress(base64.b64decode(data), _GZIP)
+        block = base64.b64decode(data)
+        body = zlib.decompress(block, _GZIP)
     except (binascii.Error, zlib.error) as error:
         raise ValueError("awslogs.data is not base64 of gzip") from error
+    head = _HEAD.match(body)
+    events = body.split(_EVENT) if head and len(block) <= _MAX_CHUNK and body.endswith(b"]}") else []
+    ids = [event[:_ID_BYTES] for event in events[1:]]
+    if head and ids and ids == sorted(set(ids)) and b'"' not in b"".join(ids) and _fits(events):
+        task_id = head[1].decode().rpartition("/")[2]
+        _write(task_id, [each.decode() for each in ids], block, _expiry(now))
+        return Delivery("DATA_MESSAGE", task_id, len(ids))
+    batch = _decode(body)
+    if batch.message_type == "DATA_MESSAGE":
+        put(batch, now)
+    return Delivery(batch.message_type, batch.task_id, len(batch.log_events))
+
+
+def _fits(events: list[bytes]) -> bool:
+    """Whether no line needs to be cut, and each id has the length that ids have."""
+    return max(map(len, events)) <= MAX_LINE_BYTES and all(
+        event[_ID_BYTES : _ID_BYTES + 1] == b'"' for event in events[1:]
+    )
+
+
+def _decode(body: bytes) -> Batch:
     try:
         return msgspec.json.decode(body, type=Batch)
     except ValueError:
@@ -123,14 +163,18 @@ def _put(task_id: str, lines: list[_Line], expires: int) -> None:
         _put(task_id, lines[:half], expires)
         _put(task_id, lines[half:], expires)
         return
-    digest = hashlib.sha256("".join(line[0] for line in lines).encode()).digest()[:_MARK_BYTES]
+    _write(task_id, [line[0] for line in lines], data, expires)
+
+
+def _write(task_id: str, ids: list[str], data: bytes, expires: int) -> None:
+    digest = hashlib.sha256("".join(ids).encode()).digest()[:_MARK_BYTES]
     aws.dynamodb().put_item(
         TableName=settings().logs_table,
         Item=aws.to_item(
             {
                 "taskId": task_id,
-                "firstEventId": f"{lines[0][0]}.{digest.hex()}",
-                "lastEventId": lines[-1][0],
+                "firstEventId": f"{ids[0]}.{digest.hex()}",
+                "lastEventId": ids[-1],
                 "lines": data,
                 "expiresAt": expires,
             }
@@ -138,7 +182,7 @@ def _put(task_id: str, lines: list[_Line], expires: int) -> None:
     )
 
 
-def ids(task_id: str) -> tuple[set[str], str]:
+def stored_ids(task_id: str) -> tuple[set[str], str]:
     """The ids of all lines stored of a task's log, and the last line's text."""
     found: set[str] = set()
     last = ("", 0, "")
@@ -233,6 +277,9 @@ class _Chunk(Struct):
         return bytes.fromhex(self.key.rpartition(".")[2])
 
     def lines(self) -> list[_Line]:
+        if self.data.startswith(_GZIP_MAGIC):
+            events = _decode(zlib.decompress(self.data, _GZIP)).log_events
+            return [(event.id, event.timestamp, event.message) for event in events]
         return msgspec.msgpack.decode(zlib.decompress(self.data), type=list[_Line])
 
     def overlaps(self, other: "_Chunk") -> bool:

@@ -72,9 +72,9 @@ def _look_again(watch: logs.Watch, now: datetime) -> int:
 
 def _look(watch: logs.Watch, now: datetime) -> tuple[logs.Watch, _Fetched]:
     """Compare a log with CloudWatch's and seal it if it is whole; returns what there is to remember."""
-    known, _ = logs.ids(watch.task_id)
+    known, _ = logs.stored_ids(watch.task_id)
     fetched = _fetch(watch, known, now)
-    known, last = logs.ids(watch.task_id)
+    known, last = logs.stored_ids(watch.task_id)
     after = replace(
         watch,
         ended_at=watch.ended_at or now,
