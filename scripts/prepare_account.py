@@ -1,4 +1,4 @@
-"""Make the role that ECS itself needs in an account, if it is not there: the first cluster of an account fails without it.
+"""Make the role that ECS itself needs in an account: the first cluster of an account fails without it.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using-service-linked-roles.html
 """

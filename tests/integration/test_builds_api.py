@@ -1,7 +1,9 @@
 """Queue, cancel, retry, timeline and idempotency keys, through the API function against moto."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -9,7 +11,7 @@ from msgspec.structs import replace
 from functions.task_state_change.app import handler as task_state_change
 from tests.calls import CONTEXT, JSON, URL, call
 from tests.fakes import FakeEcs, client_error
-from tidegate import builds, idempotency, jobs, service, slots
+from tidegate import aws, builds, idempotency, jobs, service, slots
 from tidegate.status import Status
 
 OTHER = "https://git.example.com/you/other.git"
@@ -236,3 +238,45 @@ def test_lost_answer_of_runtask_is_asked_again_with_the_same_token(ecs: FakeEcs)
     service.reconcile(datetime.now(UTC) + timedelta(minutes=2))
     assert get(build_id)["taskArn"]
     assert len({wanted["clientToken"] for wanted in ecs.calls}) == 1
+
+
+def test_addresses_are_signed_for_the_buckets_own_region(ecs: FakeEcs) -> None:
+    build_id = post()
+    [override] = ecs.calls[0]["overrides"]["containerOverrides"]
+    [job_url] = [each["value"] for each in override["environment"] if each["name"] == "JOB_URL"]
+    job = json.loads(aws.s3().get_object(Bucket="artifacts", Key=f"jobs/{build_id}.json")["Body"].read())
+    assert {urlsplit(job_url).hostname, urlsplit(job["upload"]["url"]).hostname} == {
+        "artifacts.s3.eu-central-1.amazonaws.com"
+    }
+
+
+def test_build_whose_values_are_gone_says_so(ecs: FakeEcs) -> None:
+    post(slug="a"), post(slug="b")
+    waiting = post(slug="c", env={"TOKEN": "a-value"})
+    build = builds.get(waiting)
+    assert build
+    assert build.project_env
+    for key in (jobs.env_key(waiting), jobs.project_env_key("c", build.project_env)):
+        aws.s3().delete_object(Bucket="artifacts", Key=key)
+    for each in list(slots.holders()):
+        happen(ecs, each, "STOPPED", 106)
+    assert get(waiting)["failure"]["code"] == "ENV_EXPIRED"
+    assert len(ecs.calls) == 2
+
+
+@pytest.mark.parametrize("call_", ["describe_tasks", "list_tasks"])
+def test_no_failing_call_stops_a_sweep(ecs: FakeEcs, call_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    late, other = post(slug="a"), post(slug="b")
+    waiting = post(slug="c")
+    happen(ecs, other, "RUNNING")
+
+    def fail(**wanted: Any) -> None:
+        raise client_error("ThrottlingException", "Rate exceeded", call_)
+
+    monkeypatch.setattr(ecs, call_, fail)
+    with pytest.raises(ExceptionGroup):
+        service.reconcile(datetime.now(UTC) + timedelta(minutes=12))
+    assert get(late)["failure"]["code"] == "START_TIMED_OUT"
+    assert get(other)["status"] == "building"
+    assert get(waiting)["status"] == "queued"  # the slot is not free before the task is seen stopped
+    assert ecs.stopped == [get(late)["taskArn"]]

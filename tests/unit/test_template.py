@@ -194,6 +194,11 @@ def test_forwarder_is_fed_by_the_builder_and_by_no_function() -> None:
     assert subscription["FilterPattern"] == "", "every line is forwarded"
 
 
+def test_builds_cannot_read_the_environment_of_an_init() -> None:
+    [container] = properties("BuilderTaskDefinition")["ContainerDefinitions"]
+    assert container["LinuxParameters"]["InitProcessEnabled"] is False
+
+
 # policies
 
 
