@@ -65,6 +65,7 @@ simulate: $(INSTALLED) ## Run SEEDS=100000 schedules of all that goes wrong; SEE
 bench: $(INSTALLED) $(BUILDER_INSTALLED) ## Run the benchmarks
 	$(PY) -m tests.benchmarks.pipeline
 	$(PY) -m tests.benchmarks.cold_start
+	$(PY) -m tests.benchmarks.forwarder
 
 .PHONY: run
 run: setup ## Start the local stack; REPO=<git URL> builds that repository
