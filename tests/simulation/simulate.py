@@ -1,373 +1,11 @@
-"""One seed, one schedule: users, events and the reconciler on the simulated AWS, and all that goes wrong."""
+"""One seed, one schedule: who does what, and all that goes wrong, by the dice."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
-from unittest import mock
 
-from tests.simulation.dynamodb import Index, SimDynamo, Table
-from tests.simulation.ecs import CLUSTER, SimEcs, as_event
-from tests.simulation.invariants import BUILDS, ENDS, ONE_BUILD, PROJECTS, Invariants
-from tests.simulation.s3 import SimS3, SimSts
-from tests.simulation.world import EPOCH, Violation, World
-from tidegate import aws, builds, service
-from tidegate.events import task_of
-from tidegate.inputs import NewProject
-from tidegate.model import BuildSettings, Source
-from tidegate.settings import settings
-
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_API_SECONDS, _FUNCTION_SECONDS = 29.0, 50.0  # template.yaml
-_SWEEP = 60.0
-_LONGEST = 12 * 3600.0
-ENVIRONMENT = {
-    "BUILDS_TABLE": BUILDS,
-    "PROJECTS_TABLE": PROJECTS,
-    "LOGS_TABLE": "LogsTable",
-    "ARTIFACTS_BUCKET": "artifacts",
-    "CLUSTER": CLUSTER,
-    "TASK_DEFINITION": "arn:aws:ecs:eu-central-1:123456789012:task-definition/builder:1",
-    "BUILDER_CONTAINER": "builder",
-    "BUILDER_LOG_GROUP": "/tidegate/builder",
-    "SUBNETS": "subnet-0a1b2c3d",
-    "SECURITY_GROUPS": "sg-0a1b2c3d",
-    "BUILDER_ACCESS_ROLE": "arn:aws:iam::123456789012:role/builder-access",
-    "SITES_URL": "http://{slug}.localhost:8000",
-    "MAX_CONCURRENT_BUILDS": "2",
-    "BUILD_TIMEOUT_SECONDS": "300",
-    "SPOT_SHARE": "0",
-    "BUILD_CPU": "2048",
-    "BUILD_MEMORY": "4096",
-    "LOG_RETENTION_DAYS": "30",
-    "GIT_PROTOCOLS": "https",
-    "ALLOW_PRIVATE_GIT_HOSTS": "false",
-}
-
-
-class Report(NamedTuple):
-    """What came of a seed."""
-
-    seed: int
-    violation: str
-    invariant: str
-    misfortunes: int
-    steps: int
-    ends: dict[str, int]
-    trace: list[str]
-
-
-class Silence:
-    """Takes the place of the logger; the trace says what a simulated run did."""
-
-    def info(self, *_: Any, **__: Any) -> None: ...
-
-    warning = exception = error = debug = info
-
-
-class Simulation:
-    """A stack of its own: the simulated AWS, its events, and its users."""
-
-    def __init__(self, world: World, limit: int = 2) -> None:
-        self.world, self.limit = world, limit
-        self.s3 = SimS3(world)
-        self.sts = SimSts(world)
-        self.ecs = SimEcs(world, self.s3, self._emit, self._task_created, self._task_stopping)
-        tables = {
-            BUILDS: Table("id", {"byProject": Index("projectSlug", "id"), "open": Index("open", "id")}),
-            PROJECTS: Table("slug", {}),
-        }
-        self.dynamo = SimDynamo(world, tables, self._written)
-        self.invariants = Invariants(world, self.ecs, self.dynamo, limit)
-        self.invariants.position = lambda each: service.queue_position(service.find_build(each))
-        world.after = self.invariants.function_ended
-        self.event_loss = self.event_doubling = self.sweep_loss = self.worst_moment = 0.0
-        self.event_delay: tuple[float, ...] = (0.3,)
-        self.deliver: Callable[[dict[str, Any]], None] = self._to_event_bridge
-        self.reconciling = True
-        self.dead_letters: list[dict[str, Any]] = []
-        self.events: dict[str, list[dict[str, Any]]] = {}
-        self.patience = 0.7  # how likely a user asks again
-        self.intentions = 0  # what users are still going to do
-        self.builds_left = 0
-        self.keys: dict[str, str] = {}
-        self.numbers: dict[str, int] = {}
-        self._ids = 0
-
-    @contextmanager
-    def installed(self, **environment: str) -> Iterator[None]:
-        """Put the simulated AWS where the code looks its clients up."""
-        values = ENVIRONMENT | {"MAX_CONCURRENT_BUILDS": str(self.limit)} | environment
-        clients: dict[str, Any] = {
-            "dynamodb": lambda: self.dynamo,
-            "ecs": lambda: self.ecs,
-            "s3": lambda: self.s3,
-            "sts": lambda: self.sts,
-            "s3_as": lambda credentials: self.s3,
-        }
-        quiet: dict[str, Any] = {"logger": Silence(), "count": _nothing, "measure": _nothing}
-        with (
-            mock.patch.dict(os.environ, values),
-            mock.patch.multiple(aws, **clients),
-            mock.patch.object(builds, "_build", self._once(builds._build)),
-            mock.patch.object(builds, "time", SimpleNamespace(sleep=self.world.sleep)),
-            mock.patch.multiple(service, new_slug=lambda: "new-slug-name", **quiet),
-        ):
-            settings.cache_clear()
-            try:
-                yield
-            finally:
-                settings.cache_clear()
-
-    def _once(self, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Read each version of an item once only: that is a fifth of the time."""
-        known: dict[int, tuple[Any, Any]] = {}  # with the item, so that its id stays its own
-
-        def build_of(item: Any) -> Any:
-            if id(item) not in known:
-                known[id(item)] = item, read(item)
-            return known[id(item)][1]
-
-        return build_of
-
-    def _name(self, kind: str) -> str:
-        self.numbers[kind] = self.numbers.get(kind, 0) + 1
-        return f"{kind} {self.numbers[kind]}"
-
-    def _written(self, table: str, key: str, before: dict[str, Any], after: dict[str, Any]) -> None:
-        self.invariants.written(table, key, before, after)
-        if table == PROJECTS:
-            for each in after.get("refused", {"SS": []})["SS"]:
-                self._strike(each)
-        elif "projectSlug" in after:
-            self._strike(key)
-
-    def _task_created(self, task: Any) -> None:
-        self.invariants.task_created(task)
-
-    def _task_stopping(self, task: Any) -> None:
-        self.invariants.task_stopping(task)
-
-    # EventBridge and Lambda
-
-    def _emit(self, shown: dict[str, Any]) -> None:
-        build_id, detail = shown["startedBy"].partition("/")[0], dict(as_event(shown))
-        self.events.setdefault(build_id, []).append(detail)
-        self.deliver(detail)
-        self._strike(build_id)
-
-    def _to_event_bridge(self, detail: dict[str, Any]) -> None:
-        world = self.world
-        if world.misfortune(self.event_loss):
-            world.say(f"event lost: {detail['lastStatus']} v{detail['version']}", "events")
-            return
-        for _ in range(2 if world.misfortune(self.event_doubling) else 1):
-            delay = 0.3 if world.calm else world.rng.choice(self.event_delay)
-            world.at(world.now + delay * world.rng.random(), self.event, detail)
-
-    def event(self, detail: dict[str, Any], tried: int = 0) -> None:
-        """Run the function for an event; Lambda tries again twice, then it is a dead letter."""
-        world = self.world
-
-        def handle() -> None:
-            task = task_of(detail, settings().builder_container)
-            if task is not None:
-                service.observe_task(task, world.time())
-
-        def ended(end: Any) -> None:
-            if not isinstance(end, BaseException):
-                return
-            if tried < 2:
-                world.at(world.now + 60 * (tried + 1) * (1 + world.rng.random()), self.event, detail, tried + 1)
-                return
-            self.dead_letters.append(detail)
-            if world.rng.random() < 0.3:  # the operator plays it again
-                world.at(world.now + 3000 * world.rng.random(), self.event, detail)
-
-        name = self._name("event")
-        world.say(f"task {detail['taskArn'][-4:]} {detail['lastStatus']} v{detail['version']}", name)
-        world.start(name, _FUNCTION_SECONDS, handle, ended)
-
-    def tick(self) -> None:
-        """The reconciler's minute."""
-        self.world.at(self.world.now + _SWEEP, self.tick)
-        if self.reconciling and not self.world.misfortune(self.sweep_loss):
-            now = self.world.time()
-            self.world.start(self._name("sweep"), _FUNCTION_SECONDS, lambda: service.reconcile(now))
-
-    # Users
-
-    def new_id(self) -> str:
-        """A ULID of this moment."""
-        self._ids += 1
-        number = ((int(EPOCH.timestamp() * 1000) + int(self.world.now * 1000)) << 80) + self._ids
-        return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
-
-    def create(self, slug: str, ref: str | None = "main", *, env: bool = False, key: str = "") -> None:
-        """POST /project; a user who gets no answer may ask again, with an idempotency key for the same build."""
-        new = NewProject(
-            Source(f"https://git.example.com/{slug}.git", ref),
-            slug,
-            BuildSettings(env_names=("A",) if env else ()),
-            {"A": "1"} if env else {},
-        )
-        build_id, now = self.new_id(), self.world.time()
-
-        def request() -> Any:
-            if not key:
-                return service.create_build(new, build_id, now)
-            wanted = ("POST", slug, str(ref))
-            return service.once(
-                ("caller", key), wanted, build_id, now, lambda own, name: service.create_build(new, own, now, name)
-            )
-
-        def ended(build: Any) -> None:
-            first = self.keys.setdefault(key, build.id) if key else build.id
-            if build.id != first:
-                raise Violation(ONE_BUILD, f"the key {key} made {first[-4:]} and {build.id[-4:]}")
-
-        again = partial(self.create, slug, ref, env=env, key=key)
-        self._api("create", request, f"{build_id[-4:]} of {slug}@{ref} {key}", ended, again)
-
-    def cancel(self, build_id: str) -> None:
-        """POST .../cancel."""
-        now = self.world.time()
-        self.invariants.cancels.add(build_id)
-        again = partial(self.cancel, build_id)
-        self._api(
-            "cancel",
-            lambda: service.cancel(build_id, now),
-            build_id[-4:],
-            lambda build: self.invariants.promised.add(build_id),
-            again,
-        )
-
-    def retry(self, build_id: str) -> None:
-        """POST .../retry."""
-        new_id, now = self.new_id(), self.world.time()
-
-        def request() -> Any:
-            return service.retry(service.find_build(build_id), new_id, now)
-
-        self._api("retry", request, f"{build_id[-4:]} as {new_id[-4:]}", again=partial(self.retry, build_id))
-
-    def look(self, build_id: str) -> None:
-        """GET, as a page does that waits for the build."""
-
-        def read() -> None:
-            build = service.find_build(build_id)
-            service.queue_position(build)
-            service.list_builds(build.project_slug, None, None, 5)
-
-        self._api("look", read, build_id[-4:])
-
-    def _api(
-        self,
-        name: str,
-        do: Callable[[], Any],
-        what: str,
-        ended: Callable[[Any], None] = lambda value: None,
-        again: Callable[[], None] | None = None,
-    ) -> None:
-        rng = self.world.rng
-        name = self._name(name)
-
-        def answered(end: Any) -> None:
-            if not isinstance(end, BaseException):
-                ended(end)
-            elif again and getattr(end, "code", "") != "TOO_LATE" and rng.random() < self.patience:
-                self.later(2 + 90 * rng.random() ** 3, again)
-
-        self.world.say(what, name)
-        self.world.start(name, _API_SECONDS, do, answered)
-
-    def later(self, seconds: float, do: Callable[[], None]) -> None:
-        """Let a user do something after a while."""
-
-        def act() -> None:
-            self.intentions -= 1
-            do()
-
-        self.intentions += 1
-        self.world.at(self.world.now + seconds, act)
-
-    def _strike(self, build_id: str) -> None:
-        """At this very moment a user wants something of the build, or an old event of it comes once more."""
-        rng = self.world.rng
-        if not self.world.misfortune(self.worst_moment):
-            return
-        item = self.dynamo.tables[BUILDS].items.get(build_id)
-        choice, soon = rng.random(), 0.1 * rng.random()
-        if item is None:
-            return
-        if choice < 0.4:
-            self.later(soon, partial(self.cancel, build_id))
-        elif choice < 0.6 and build_id in self.events:
-            self.world.at(self.world.now + soon, self.event, rng.choice(self.events[build_id]))
-        elif choice < 0.7:
-            self.later(soon, partial(self.look, build_id))
-        elif self.builds_left > 0:
-            self.builds_left -= 1
-            slug = item["projectSlug"]["S"]
-            self.later(soon, partial(self.retry, build_id) if choice < 0.8 else partial(self.create, slug))
-
-    # A whole run
-
-    def prepare(self) -> dict[str, str]:
-        """Choose by the dice who does what, and what goes wrong until when; returns the functions' environment."""
-        world, rng = self.world, self.world.rng
-        world.calm_from = rng.choice((0.0, 600.0, 1200.0, 2400.0))
-        world.fault_rate = rng.choice((0.0, 0.0, 0.01, 0.05, 0.2))
-        if rng.random() < 0.5:  # few kinds of faults, but more of them
-            world.kinds = tuple(rng.sample(world.kinds, 2))
-        if rng.random() < 0.3:
-            world.hot = rng.choice(_OPERATIONS), 0.4
-        world.slow_rate = rng.choice((0.0, 0.0, 0.02, 0.2))
-        self.event_loss = rng.choice((0.0, 0.0, 0.1, 0.5, 1.0))
-        self.event_doubling = rng.choice((0.0, 0.2, 0.8))
-        self.event_delay = rng.choice(((0.3,), (0.3, 30.0), (1.0, 60.0, 600.0)))
-        self.sweep_loss = rng.choice((0.0, 0.0, 0.1, 0.5, 0.95))
-        self.worst_moment = rng.choice((0.0, 0.01, 0.05, 0.3))
-        self.dynamo.index_lag = rng.choice((0.05, 1.0, 8.0))
-        self.ecs.lag = rng.choice((0.5, 10.0, 60.0))
-        for _ in range(2):
-            if world.misfortune(0.2):
-                start = rng.uniform(0, world.calm_from)
-                end = min(world.calm_from, start + rng.choice((10, 120, 700)))
-                world.denied.append((rng.choice(_OPERATIONS), start, end))
-        if world.misfortune(0.05):  # nothing can be published for longer than it may take
-            world.denied += [(f"dynamodb.update_item {slug}", 0.0, world.calm_from) for slug in _PROJECTS]
-        if world.misfortune(0.25):
-            start = rng.uniform(0, 600)
-            what = rng.choice(("capacity", "quota", "spot", "interfaces"))
-            self.ecs.shortages.append((what, start, start + rng.choice((60, 600, 1800, 1800, 7 * 3600))))
-        projects = _PROJECTS[: rng.randrange(1, 4)]
-        for each in range(rng.choice((1, 1, 2, 3, 4, 7))):
-            slug, ref, env = rng.choice(projects), rng.choice(("main", "main", "next")), rng.random() < 0.1
-            key = f"key {each}" if rng.random() < 0.3 else ""
-            request = partial(self.create, slug, ref, env=env, key=key)
-            when = rng.choice((0.0, 1.0, 60.0, 600.0)) * rng.random()
-            self.later(when, request)
-            if key and rng.random() < 0.3:
-                self.later(when + rng.random(), request)
-        self.builds_left = 3
-        world.at(_SWEEP * rng.random(), self.tick)
-        return {"SPOT_SHARE": str(rng.choice((0, 50, 100)))}
-
-    def run(self) -> None:
-        """Let time pass until nothing is under way, then a little longer, and check what must hold then."""
-        world = self.world
-
-        def quiet() -> bool:
-            return world.calm and not self.intentions and not world.active and self.invariants.at_rest()
-
-        if not world.run(quiet, _LONGEST):
-            raise Violation(ENDS, f"not by {world.now:.0f}: {self.invariants.unfinished()}")
-        world.run(lambda: False, world.now + 5 * _SWEEP)
-        self.invariants.ended()
-
+from tests.simulation.stack import SWEEP, Stack
+from tests.simulation.world import Violation, World
 
 _PROJECTS = ("harbour", "lantern", "quay")
 _OPERATIONS = (
@@ -385,8 +23,16 @@ _OPERATIONS = (
 )
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    pass
+class Report(NamedTuple):
+    """What came of a seed."""
+
+    seed: int
+    violation: str
+    invariant: str
+    misfortunes: int
+    steps: int
+    ends: dict[str, int]
+    trace: list[str]
 
 
 def simulate(
@@ -394,25 +40,25 @@ def simulate(
     *,
     tracing: bool = False,
     spared: frozenset[int] = frozenset(),
-    change: Callable[[Simulation], Any] | None = None,
+    change: Callable[[Stack], Any] | None = None,
 ) -> Report:
     """Run one seed; `spared` are the numbers of misfortunes that are not to happen, `change` may alter the stack."""
     world = World(seed, tracing=tracing, spared=spared)
-    simulation = Simulation(world, limit=world.rng.choice((1, 2, 3)))
+    stack = Stack(world, limit=world.rng.choice((1, 2, 3)))
     violation = invariant = ""
-    environment = simulation.prepare()
+    environment = prepare(stack)
     if change:
-        change(simulation)
-    with simulation.installed(**environment):
+        change(stack)
+    with stack.installed(**environment):
         try:
-            simulation.run()
+            stack.run()
         except Violation as found:
             violation, invariant = str(found), found.invariant
             world.say(f"VIOLATION {found}")
-    return Report(seed, violation, invariant, world.misfortunes, world.steps, simulation.invariants.ends, world.trace)
+    return Report(seed, violation, invariant, world.misfortunes, world.steps, stack.invariants.ends, world.trace)
 
 
-def shrink(seed: int, change: Callable[[Simulation], Any] | None = None) -> Report:
+def shrink(seed: int, change: Callable[[Stack], Any] | None = None) -> Report:
     """The trace of a seed's violation, with as few misfortunes as it takes; without one, the whole trace."""
     first = simulate(seed, change=change)
     spared: frozenset[int] = frozenset()
@@ -424,3 +70,45 @@ def shrink(seed: int, change: Callable[[Simulation], Any] | None = None) -> Repo
                 spared = some
         size //= 2
     return simulate(seed, tracing=True, spared=spared, change=change)
+
+
+def prepare(stack: Stack) -> dict[str, str]:
+    """Choose by the dice who does what, and what goes wrong until when; returns the functions' environment."""
+    world, rng = stack.world, stack.world.rng
+    world.calm_from = rng.choice((0.0, 600.0, 1200.0, 2400.0))
+    world.fault_rate = rng.choice((0.0, 0.0, 0.01, 0.05, 0.2))
+    if rng.random() < 0.5:  # few kinds of faults, but more of them
+        world.kinds = tuple(rng.sample(world.kinds, 2))
+    if rng.random() < 0.3:
+        world.hot = rng.choice(_OPERATIONS), 0.4
+    world.slow_rate = rng.choice((0.0, 0.0, 0.02, 0.2))
+    stack.event_loss = rng.choice((0.0, 0.0, 0.1, 0.5, 1.0))
+    stack.event_doubling = rng.choice((0.0, 0.2, 0.8))
+    stack.event_delay = rng.choice(((0.3,), (0.3, 30.0), (1.0, 60.0, 600.0)))
+    stack.sweep_loss = rng.choice((0.0, 0.0, 0.1, 0.5, 0.95))
+    stack.worst_moment = rng.choice((0.0, 0.01, 0.05, 0.3))
+    stack.dynamo.index_lag = rng.choice((0.05, 1.0, 8.0))
+    stack.ecs.lag = rng.choice((0.5, 10.0, 60.0))
+    for _ in range(2):
+        if world.misfortune(0.2):
+            start = rng.uniform(0, world.calm_from)
+            end = min(world.calm_from, start + rng.choice((10, 120, 700)))
+            world.denied.append((rng.choice(_OPERATIONS), start, end))
+    if world.misfortune(0.05):  # nothing can be published for longer than it may take
+        world.denied += [(f"dynamodb.update_item {slug}", 0.0, world.calm_from) for slug in _PROJECTS]
+    if world.misfortune(0.25):
+        start = rng.uniform(0, 600)
+        what = rng.choice(("capacity", "quota", "spot", "interfaces"))
+        stack.ecs.shortages.append((what, start, start + rng.choice((60, 600, 1800, 1800, 7 * 3600))))
+    projects = _PROJECTS[: rng.randrange(1, 4)]
+    for each in range(rng.choice((1, 1, 2, 3, 4, 7))):
+        slug, ref, env = rng.choice(projects), rng.choice(("main", "main", "next")), rng.random() < 0.1
+        key = f"key {each}" if rng.random() < 0.3 else ""
+        request = partial(stack.create, slug, ref, env=env, key=key)
+        when = rng.choice((0.0, 1.0, 60.0, 600.0)) * rng.random()
+        stack.later(when, request)
+        if key and rng.random() < 0.3:
+            stack.later(when + rng.random(), request)
+    stack.builds_left = 3
+    world.at(SWEEP * rng.random(), stack.tick)
+    return {"SPOT_SHARE": str(rng.choice((0, 50, 100)))}

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.simulation.ecs import OUTCOMES, Outcome, SimTask
+from tests.simulation.ecs import SimTask
 from tests.simulation.invariants import BUILDS
-from tests.simulation.simulate import Simulation
+from tests.simulation.outcomes import OUTCOMES, Outcome
+from tests.simulation.stack import Stack
 from tests.simulation.world import (
     CRASH_AFTER,
     CRASH_BEFORE,
@@ -43,63 +44,63 @@ class Scenario(NamedTuple):
     """What users do, what the tasks come to in turn (the last for all others), and the ends that follow."""
 
     name: str
-    act: Callable[[Simulation], None]
+    act: Callable[[Stack], None]
     ends: set[str]
     outcomes: tuple[str, ...] = ("ok",)
     limit: int = 2
     deaf: bool = False  # no event arrives
 
 
-def of_newest(simulation: Simulation, act: Callable[[str], None]) -> None:
+def of_newest(stack: Stack, act: Callable[[str], None]) -> None:
     """Do something with the newest build, once there is one."""
-    builds = [key for key, item in simulation.dynamo.tables[BUILDS].items.items() if "projectSlug" in item]
+    builds = [key for key, item in stack.dynamo.tables[BUILDS].items.items() if "projectSlug" in item]
     if builds:
         act(max(builds))
     else:
-        simulation.later(10, partial(of_newest, simulation, act))
+        stack.later(10, partial(of_newest, stack, act))
 
 
-def create(simulation: Simulation) -> None:
-    simulation.create("harbour")
+def create(stack: Stack) -> None:
+    stack.create("harbour")
 
 
-def create_with_key(simulation: Simulation) -> None:
-    simulation.create("harbour", key="key")
+def create_with_key(stack: Stack) -> None:
+    stack.create("harbour", key="key")
 
 
-def create_with_environment(simulation: Simulation) -> None:
-    simulation.create("harbour", env=True)
+def create_with_environment(stack: Stack) -> None:
+    stack.create("harbour", env=True)
 
 
-def create_two(simulation: Simulation) -> None:
-    simulation.create("harbour")
-    simulation.later(1, partial(simulation.create, "lantern"))
+def create_two(stack: Stack) -> None:
+    stack.create("harbour")
+    stack.later(1, partial(stack.create, "lantern"))
 
 
-def create_three_of_one(simulation: Simulation) -> None:
-    simulation.create("harbour")
-    simulation.later(2, partial(simulation.create, "harbour"))
-    simulation.later(4, partial(simulation.create, "harbour"))
+def create_three_of_one(stack: Stack) -> None:
+    stack.create("harbour")
+    stack.later(2, partial(stack.create, "harbour"))
+    stack.later(4, partial(stack.create, "harbour"))
 
 
-def cancel_after(seconds: float, simulation: Simulation) -> None:
-    simulation.create("harbour")
-    simulation.later(seconds, partial(of_newest, simulation, simulation.cancel))
+def cancel_after(seconds: float, stack: Stack) -> None:
+    stack.create("harbour")
+    stack.later(seconds, partial(of_newest, stack, stack.cancel))
 
 
-def cancel_the_second(simulation: Simulation) -> None:
-    create_two(simulation)
-    simulation.later(20, partial(of_newest, simulation, simulation.cancel))
+def cancel_the_second(stack: Stack) -> None:
+    create_two(stack)
+    stack.later(20, partial(of_newest, stack, stack.cancel))
 
 
-def retry_later(simulation: Simulation) -> None:
-    simulation.create("harbour")
-    simulation.later(400, partial(of_newest, simulation, simulation.retry))
+def retry_later(stack: Stack) -> None:
+    stack.create("harbour")
+    stack.later(400, partial(of_newest, stack, stack.retry))
 
 
-def create_without_capacity(simulation: Simulation) -> None:
-    simulation.ecs.shortages.append(("capacity", 0, 90))
-    simulation.create("harbour")
+def create_without_capacity(stack: Stack) -> None:
+    stack.ecs.shortages.append(("capacity", 0, 90))
+    stack.create("harbour")
 
 
 SCENARIOS = (
@@ -123,29 +124,29 @@ SCENARIOS = (
 )
 
 
-def run(scenario: Scenario, script: dict[tuple[str, int], Fault]) -> Simulation:
-    simulation = Simulation(World(1, script=dict(script)), scenario.limit)
-    simulation.patience = 1.0
-    simulation.ecs.plain = True
+def run(scenario: Scenario, script: dict[tuple[str, int], Fault]) -> Stack:
+    stack = Stack(World(1, script=dict(script)), scenario.limit)
+    stack.patience = 1.0
+    stack.ecs.plain = True
     if scenario.deaf:
-        simulation.deliver = lambda detail: None
+        stack.deliver = lambda detail: None
 
     def outcome(task: SimTask) -> Outcome:
-        number = len(simulation.ecs.tasks) - 1
+        number = len(stack.ecs.tasks) - 1
         return BY_NAME[scenario.outcomes[min(number, len(scenario.outcomes) - 1)]]
 
-    simulation.ecs.outcomes = outcome
-    with simulation.installed():
-        simulation.later(1, partial(scenario.act, simulation))
-        simulation.world.at(31, simulation.tick)
-        simulation.run()
-    return simulation
+    stack.ecs.outcomes = outcome
+    with stack.installed():
+        stack.later(1, partial(scenario.act, stack))
+        stack.world.at(31, stack.tick)
+        stack.run()
+    return stack
 
 
-def sites(simulation: Simulation) -> Iterator[tuple[str, int, str]]:
+def sites(stack: Stack) -> Iterator[tuple[str, int, str]]:
     """The calls of a run, without those of sweeps that did what the sweep before did."""
     calls: dict[str, list[tuple[str, int, str]]] = {}
-    for call in simulation.world.calls:
+    for call in stack.world.calls:
         calls.setdefault(call[0], []).append(call)
     last: list[str] = []
     for name, own in calls.items():
@@ -156,26 +157,26 @@ def sites(simulation: Simulation) -> Iterator[tuple[str, int, str]]:
             last = operations
 
 
-def wrong(scenario: Scenario, plain: Simulation, site: tuple[str, int, str], fault: Fault) -> str:
+def wrong(scenario: Scenario, plain: Stack, site: tuple[str, int, str], fault: Fault) -> str:
     """What is wrong with the end, if anything."""
     name, number, operation = site
     try:
-        simulation = run(scenario, {(name, number): fault})
+        stack = run(scenario, {(name, number): fault})
     except Violation as violation:
         return str(violation)
     allowed = set(scenario.ends)
     # A user who got no answer asks again, and then there may be two builds.
-    asked_again = any(simulation.numbers.get(kind, 0) > plain.numbers.get(kind, 0) for kind in ("create", "retry"))
+    asked_again = any(stack.numbers.get(kind, 0) > plain.numbers.get(kind, 0) for kind in ("create", "retry"))
     if asked_again:
         allowed |= {"SUPERSEDED", "READY"} | {BY_NAME[name].code or "READY" for name in scenario.outcomes}
     if (operation, fault.kind) == ("ecs.run_task", DENIED):
         allowed.add("ACCESS_DENIED")
-        return "" if set(simulation.invariants.ends) <= allowed else str(simulation.invariants.ends)
-    ends = set(simulation.invariants.ends)
+        return "" if set(stack.invariants.ends) <= allowed else str(stack.invariants.ends)
+    ends = set(stack.invariants.ends)
     return (
         ""
         if ends <= allowed and (scenario.ends - {"SUPERSEDED"} <= ends or asked_again)
-        else str(simulation.invariants.ends)
+        else str(stack.invariants.ends)
     )
 
 

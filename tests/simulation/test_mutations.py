@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - a row of the table is one line
 """The simulation bites: each rule of the code, broken on purpose, is found broken within some seeds.
 
-docs/simulation.md shows the table; `.venv/bin/pytest tests/simulation/test_mutations.py -s` prints it as it is now.
+docs/stack.md shows the table; `.venv/bin/pytest tests/simulation/test_mutations.py -s` prints it as it is now.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,15 +17,16 @@ import pytest
 from msgspec.structs import replace
 
 from tests.simulation import invariants, simulate
-from tests.simulation.simulate import Simulation
+from tests.simulation import stack as stack_module
+from tests.simulation.stack import Stack
 from tests.simulation.world import CRASH_AFTER, DENIED, LATE, TIMEOUT_AFTER
-from tidegate import aws, builds, decision, idempotency, projects, runner, service, slots
+from tidegate import aws, builds, decision, diagnosis, events, idempotency, projects, runner, service, slots
 from tidegate.decision import CANCELED, CancelAsked, Decision, Overdue, StartClaimed, TaskSeen
-from tidegate.model import Build
+from tidegate.model import Build, Result
 from tidegate.settings import settings
 from tidegate.status import Retry, Status
 
-DOC = Path(__file__).parents[2] / "docs" / "simulation.md"
+DOC = Path(__file__).parents[2] / "docs" / "stack.md"
 SEEDS = 500  # at most; most breaks show within a few
 Patch = tuple[Any, str, Any]
 
@@ -36,7 +37,7 @@ class Mutation(NamedTuple):
     rule: str
     patches: Callable[[], list[Patch]]
     invariants: set[str]
-    change: Callable[[Simulation], None] | None = None
+    change: Callable[[Stack], None] | None = None
 
 
 def decided(change: Callable[[Build, Any, Decision], Decision]) -> list[Patch]:
@@ -89,13 +90,13 @@ def token_per_build() -> list[Patch]:
 
 
 def first_container() -> list[Patch]:
-    real = runner.task_of
+    real = events.task_of
 
     def task_of(detail: Any, container: str) -> Any:
         first = {**detail["containers"][0], "name": container}
         return real({**detail, "containers": [first]}, container)
 
-    return [(runner, "task_of", task_of), (simulate, "task_of", task_of)]
+    return [(runner, "task_of", task_of), (stack_module, "task_of", task_of)]
 
 
 def missing_exit_code_is_success() -> list[Patch]:
@@ -111,7 +112,7 @@ def result_is_not_needed() -> list[Patch]:
     real = decision._task_ended
 
     def ended(build: Build, seen: TaskSeen) -> Decision:
-        result = seen.result or service.jobs.Result(build.id, build.attempt, ok=True)
+        result = seen.result or Result(build.id, build.attempt, ok=True)
         return real(build, replace(seen, result=result))
 
     return [(decision, "_task_ended", ended)]
@@ -192,36 +193,36 @@ def late_publish_not_refused() -> list[Patch]:
     return [(projects, "refuse", lambda slug, build_id: True)]
 
 
-def publishing_is_slow(simulation: Simulation) -> None:
+def publishing_is_slow(stack: Stack) -> None:
     """Nothing can be published until about the deadline, and then answers are late."""
-    world = simulation.world
+    world = stack.world
     world.calm_from = 1200.0
     world.denied = [("dynamodb.update_item harbour", 0.0, 390.0), ("dynamodb.update_item lantern", 0.0, 390.0)]
     world.hot, world.kinds = ("dynamodb.update_item harbour", 0.5), (LATE, TIMEOUT_AFTER)
     world.fault_rate, world.slow_rate = 0.0, 0.3
-    simulation.worst_moment, simulation.event_loss = 0.3, 0.0
-    simulation.ecs.build_seconds = 60.0
+    stack.worst_moment, stack.event_loss = 0.3, 0.0
+    stack.ecs.build_seconds = 60.0
 
 
-def run_task_answers_badly(simulation: Simulation) -> None:
+def run_task_answers_badly(stack: Stack) -> None:
     """Several builds at once, and RunTask works without saying so, or is denied."""
-    world = simulation.world
+    world = stack.world
     world.calm_from = 1200.0
     world.hot, world.kinds = ("ecs.run_task", 0.6), (LATE, TIMEOUT_AFTER, CRASH_AFTER, DENIED)
     for place, slug in enumerate(("harbour", "lantern", "quay")):
-        simulation.later(0.01 * place, partial(simulation.create, slug))
+        stack.later(0.01 * place, partial(stack.create, slug))
 
 
-def builds_are_deleted(simulation: Simulation) -> None:
+def builds_are_deleted(stack: Stack) -> None:
     """Somebody deletes the builds' items while their tasks live; there are slots for all."""
-    simulation.limit = simulation.invariants.limit = 9
-    simulation.worst_moment = 0.0
+    stack.limit = stack.invariants.limit = 9
+    stack.worst_moment = 0.0
 
     def delete() -> None:
-        for build_id in {task.build_id for task in simulation.ecs.tasks.values() if task.status == "RUNNING"}:
-            simulation.dynamo.tables[invariants.BUILDS].items.pop(build_id, None)
+        for build_id in {task.build_id for task in stack.ecs.tasks.values() if task.status == "RUNNING"}:
+            stack.dynamo.tables[invariants.BUILDS].items.pop(build_id, None)
 
-    simulation.world.at(130, delete)
+    stack.world.at(130, delete)
 
 
 def stop_overwrites_final() -> list[Patch]:
@@ -234,12 +235,12 @@ def stop_overwrites_final() -> list[Patch]:
 
 
 def user_faults_tried_again() -> list[Patch]:
-    real = decision.diagnose_task
+    real = diagnosis.diagnose_task
     return [(decision, "diagnose_task", lambda *seen: replace(real(*seen), retry=Retry.NEW_ATTEMPT))]
 
 
 def platform_faults_not_tried_again() -> list[Patch]:
-    real = decision.diagnose_task
+    real = diagnosis.diagnose_task
     return [(decision, "diagnose_task", lambda *seen: replace(real(*seen), retry=Retry.NO))]
 
 
@@ -354,8 +355,8 @@ def keys_claimed_by_all() -> list[Patch]:
     return [(idempotency, "claim", claim)]
 
 
-def no_reconciler(simulation: Simulation) -> None:
-    simulation.reconciling = False
+def no_reconciler(stack: Stack) -> None:
+    stack.reconciling = False
 
 
 I = invariants  # noqa: E741 - the table is wide
@@ -419,6 +420,6 @@ def test_a_broken_rule_is_found(mutation: Mutation) -> None:
 
 
 @pytest.mark.parametrize("change", [publishing_is_slow, run_task_answers_badly, builds_are_deleted])
-def test_the_harder_stacks_break_no_rule_by_themselves(change: Callable[[Simulation], None]) -> None:
+def test_the_harder_stacks_break_no_rule_by_themselves(change: Callable[[Stack], None]) -> None:
     found = [report for seed in range(100) if (report := simulate.simulate(seed, change=change)).violation]
     assert found == []

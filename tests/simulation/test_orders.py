@@ -5,9 +5,10 @@ from itertools import combinations, permutations
 
 import pytest
 
-from tests.simulation.ecs import OUTCOMES, SimTask
+from tests.simulation.ecs import SimTask
 from tests.simulation.invariants import BUILDS
-from tests.simulation.simulate import Simulation
+from tests.simulation.outcomes import OUTCOMES
+from tests.simulation.stack import Stack
 from tests.simulation.world import World
 
 LIFE = ("PROVISIONING", "PENDING", "RUNNING", "DEPROVISIONING", "STOPPED")
@@ -38,7 +39,7 @@ def doubled(order: tuple[int, ...], doubling: str) -> list[int]:
     return [*order, *order] if doubling == "all again" else [*order]
 
 
-class Stack(Simulation):
+class Held(Stack):
     """One build whose first task's events are held back; those of a later task arrive as they come."""
 
     def __init__(self, outcome: str) -> None:
@@ -73,7 +74,7 @@ class Stack(Simulation):
 
 def late(outcome: str, order: list[int]) -> tuple[str, str, str]:
     """The end if the events come after the task has stopped, and the reconciler after them."""
-    stack = Stack(outcome)
+    stack = Held(outcome)
     with stack.installed():
         stack.begin()
         stack.world.run(lambda: len(stack.held) == len(LIFE) and not stack.world.active, 600)
@@ -86,7 +87,7 @@ def late(outcome: str, order: list[int]) -> tuple[str, str, str]:
 
 def in_time(outcome: str, order: list[int]) -> tuple[str, str, str]:
     """The end if the events that are not lost come as they happen, beside the reconciler."""
-    stack = Stack(outcome)
+    stack = Held(outcome)
 
     def deliver(detail: dict[str, object]) -> None:
         stack.hold(detail)
