@@ -554,7 +554,7 @@ def _project_for(new: NewProject, build_id: str, now: datetime) -> Project:
 
 
 def _change(project: Project, env: dict[str, str], build_id: str) -> Project:
-    """Write a project's new settings, and the values of its environment under a new name with the new ones over them."""
+    """Write a project's new settings, and its environment's values under a new name with the new ones over them."""
     if env:
         old = jobs.get_env(jobs.project_env_key(project.slug, project.env)) if project.env else {}
         jobs.put_env(jobs.project_env_key(project.slug, build_id), old | env)
