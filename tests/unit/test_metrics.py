@@ -37,7 +37,7 @@ QUEUED = Build(
     deadline=NOW + timedelta(hours=6),
     timeout_seconds=1200,
 )
-CLAIMED = replace(QUEUED, status=Status.STARTING, starting_at=AGO, deadline=NOW + timedelta(minutes=5))
+CLAIMED = replace(QUEUED, status=Status.STARTING, claimed=1, starting_at=AGO, deadline=NOW + timedelta(minutes=5))
 STARTING = replace(CLAIMED, task_arn=ARN, tasks=(ARN,), task_version=1)
 BUILDING = replace(STARTING, status=Status.BUILDING, building_at=AGO, task_version=4)
 PUBLISHING = replace(BUILDING, status=Status.PUBLISHING, publishing_at=AGO)
