@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - a row of the table is one line
 """The simulation bites: each rule of the code, broken on purpose, is found broken within some seeds.
 
-docs/stack.md shows the table; `.venv/bin/pytest tests/simulation/test_mutations.py -s` prints it as it is now.
+docs/simulation.md shows the table; `.venv/bin/pytest tests/simulation/test_mutations.py -s` prints it as it is now.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ from tidegate.model import Build, Result
 from tidegate.settings import settings
 from tidegate.status import Retry, Status
 
-DOC = Path(__file__).parents[2] / "docs" / "stack.md"
+DOC = Path(__file__).parents[2] / "docs" / "simulation.md"
 SEEDS = 500  # at most; most breaks show within a few
 Patch = tuple[Any, str, Any]
 
@@ -423,3 +423,10 @@ def test_a_broken_rule_is_found(mutation: Mutation) -> None:
 def test_the_harder_stacks_break_no_rule_by_themselves(change: Callable[[Stack], None]) -> None:
     found = [report for seed in range(100) if (report := simulate.simulate(seed, change=change)).violation]
     assert found == []
+
+
+def test_doc_shows_the_table() -> None:
+    rows = [line.strip("| ").split(" | ") for line in DOC.read_text().splitlines() if line.count(" | ") == 2]
+    shown = {rule: invariant for rule, invariant, _ in rows}
+    assert [*shown] == ["broken rule", *(mutation.rule for mutation in MUTATIONS)]
+    assert [mutation.rule for mutation in MUTATIONS if shown[mutation.rule] not in mutation.invariants] == []
