@@ -12,6 +12,8 @@ PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 HAS_PROC = Path("/proc/self/stat").exists()
 POLL_SECONDS = 0.02
+LOOKS = 3  # that must find nothing
+LOOK_SECONDS = 0.002
 KILL_SECONDS = 3.0
 
 
@@ -63,11 +65,17 @@ def end_all(group: int | None = None, spare: Collection[int] = (), grace: float 
 
 def _wait_until_gone(group: int | None, spare: Collection[int], seconds: float, again: Callable[[], None]) -> bool:
     end = time.monotonic() + seconds
-    while descendants() - set(spare) or (group is not None and _group_lives(group)):
-        if time.monotonic() >= end:
-            return False
-        again()
-        time.sleep(POLL_SECONDS)
+    # One look may miss a process: its parent can end, and the process be adopted, while the list is read.
+    quiet = 0
+    while quiet < LOOKS:
+        alive = descendants() - set(spare) or (group is not None and _group_lives(group))
+        quiet = 0 if alive else quiet + 1
+        if alive:
+            if time.monotonic() >= end:
+                return False
+            again()
+        if quiet < LOOKS:
+            time.sleep(POLL_SECONDS if alive else LOOK_SECONDS)
     return True
 
 
