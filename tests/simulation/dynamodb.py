@@ -19,15 +19,20 @@ class Index(NamedTuple):
 
 
 class Table:
-    """A table with a single string key; `views` is what its indexes show so far."""
+    """A table with one or two string keys; `views` is what its indexes show so far."""
 
-    def __init__(self, key: str, indexes: dict[str, Index]) -> None:
-        self.key = key
+    def __init__(self, key: str, indexes: dict[str, Index], sort: str = "") -> None:
+        self.key, self.sort = key, sort
         self.indexes = indexes
         self.items: dict[str, Item] = {}
         self.views: dict[str, dict[str, Item]] = {name: {} for name in indexes}
         self.pending: list[tuple[float, str, Item]] = []
         self.replaced: dict[str, tuple[float, Item]] = {}
+
+    def key_of(self, item: Item) -> str:
+        """The item's key, in one string."""
+        key: str = item[self.key]["S"]
+        return f"{key} {item[self.sort]['S']}" if self.sort else key
 
 
 class SimDynamo:
@@ -40,7 +45,7 @@ class SimDynamo:
     def put_item(self, **wanted: Any) -> Item:
         table = self.tables[wanted["TableName"]]
         item: Item = dict(wanted["Item"])
-        key = item[table.key]["S"]
+        key = table.key_of(item)
         check = _expression(condition, wanted, "ConditionExpression")
         _all_used(wanted, check)
         _known(wanted, "TableName", "Item")
@@ -48,7 +53,7 @@ class SimDynamo:
 
     def update_item(self, **wanted: Any) -> Item:
         table = self.tables[wanted["TableName"]]
-        key = wanted["Key"][table.key]["S"]
+        key = table.key_of(wanted["Key"])
         check = _expression(condition, wanted, "ConditionExpression")
         change = _expression(update, wanted, "UpdateExpression")
         assert change is not None
@@ -64,7 +69,7 @@ class SimDynamo:
 
     def delete_item(self, **wanted: Any) -> Item:
         table = self.tables[wanted["TableName"]]
-        key = wanted["Key"][table.key]["S"]
+        key = table.key_of(wanted["Key"])
         check = _expression(condition, wanted, "ConditionExpression")
         _all_used(wanted, check)
         _known(wanted, "TableName", "Key")
@@ -72,7 +77,7 @@ class SimDynamo:
 
     def get_item(self, **wanted: Any) -> Item:
         table = self.tables[wanted["TableName"]]
-        key = wanted["Key"][table.key]["S"]
+        key = table.key_of(wanted["Key"])
         _known(wanted, "TableName", "Key", "ConsistentRead")
 
         def read() -> Item:

@@ -13,7 +13,7 @@ from tidegate.status import Blame, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BUILDS, PROJECTS = "BuildsTable", "ProjectsTable"
+BUILDS, PROJECTS, LOGS = "BuildsTable", "ProjectsTable", "LogsTable"
 FORWARD = "status only moves forward, and a final one never changes"
 ONE_TASK = "an attempt, and a build, has one living task at most"
 LIMIT = "never more builds run than MaxConcurrentBuilds"
@@ -62,6 +62,8 @@ class Invariants:
     def written(self, table: str, key: str, before: Item, after: Item) -> None:
         if table == PROJECTS:
             self._project_written(before, after)
+        elif table == LOGS:
+            return
         elif key == "slots":
             self._slots_written(after)
         elif "projectSlug" in after:

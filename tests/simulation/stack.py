@@ -10,7 +10,7 @@ from unittest import mock
 
 from tests.simulation.dynamodb import Index, SimDynamo, Table
 from tests.simulation.ecs import CLUSTER, SimEcs, as_event
-from tests.simulation.invariants import BUILDS, ENDS, ONE_BUILD, PROJECTS, Invariants
+from tests.simulation.invariants import BUILDS, ENDS, LOGS, ONE_BUILD, PROJECTS, Invariants
 from tests.simulation.s3 import SimS3, SimSts
 from tests.simulation.world import EPOCH, Violation, World
 from tidegate import aws, builds, service
@@ -26,7 +26,7 @@ _LONGEST = 12 * 3600.0
 ENVIRONMENT = {
     "BUILDS_TABLE": BUILDS,
     "PROJECTS_TABLE": PROJECTS,
-    "LOGS_TABLE": "LogsTable",
+    "LOGS_TABLE": LOGS,
     "ARTIFACTS_BUCKET": "artifacts",
     "CLUSTER": CLUSTER,
     "TASK_DEFINITION": "arn:aws:ecs:eu-central-1:123456789012:task-definition/builder:1",
@@ -66,6 +66,7 @@ class Stack:
         tables = {
             BUILDS: Table("id", {"byProject": Index("projectSlug", "id"), "open": Index("open", "id")}),
             PROJECTS: Table("slug", {}),
+            LOGS: Table("taskId", {}, "firstEventId"),
         }
         self.dynamo = SimDynamo(world, tables, self._written)
         self.invariants = Invariants(world, self.ecs, self.dynamo, limit)
@@ -129,7 +130,7 @@ class Stack:
         if table == PROJECTS:
             for each in after.get("refused", {"SS": []})["SS"]:
                 self._strike(each)
-        elif "projectSlug" in after:
+        elif table == BUILDS and "projectSlug" in after:
             self._strike(key)
 
     def _task_created(self, task: Any) -> None:

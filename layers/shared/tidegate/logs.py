@@ -31,7 +31,9 @@ MAX_PAGE_BYTES = 1024 * 1024  # Lambda answers with 6 MB at most, and JSON withi
 WINDOW = 100  # the newest chunks of a task, among which a late one is noticed: minutes, as Lambda's own retries take
 _MAX_CHUNK = 350 * 1024  # an item may have 400 KB
 _MARK_BYTES = 6
-_SEAL = "~seal"  # sorts behind all chunks
+_NOTES = "~"  # what is about a log, and not of it, sorts behind all chunks
+_SEAL = "~seal"
+_ORIGIN = "~build"
 _WATCHES = "~unsealed"  # in place of a task id
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -95,6 +97,13 @@ class Watch(Struct, frozen=True, rename="camel"):
     whole: bool = False
     since: int = 0
     last: str | None = None
+
+
+class Origin(Struct, frozen=True, rename="camel"):
+    """Whose log a task writes."""
+
+    build_id: str
+    project_slug: str
 
 
 class BadCursor(ValueError):
@@ -204,6 +213,20 @@ def seal(task_id: str, new: Seal, now: datetime) -> None:
     """Write the seal of a task's log, or a newer one over it."""
     item = aws.plain(new) | {"taskId": task_id, "firstEventId": _SEAL, "expiresAt": _expiry(now)}
     aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(item))
+
+
+def name_task(task_id: str, build_id: str, project_slug: str, now: datetime) -> None:
+    """Note whose log a task writes: the log's stream names the task alone."""
+    item = aws.plain(Origin(build_id, project_slug))
+    item |= {"taskId": task_id, "firstEventId": _ORIGIN, "expiresAt": _expiry(now)}
+    aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(item))
+
+
+def origin(task_id: str) -> Origin | None:
+    """Whose log a task writes; `None` if that is not noted (yet)."""
+    key = {"taskId": {"S": task_id}, "firstEventId": {"S": _ORIGIN}}
+    answer = aws.dynamodb().get_item(TableName=settings().logs_table, Key=key, ConsistentRead=True)
+    return msgspec.convert(aws.from_item(answer["Item"]), Origin) if "Item" in answer else None
 
 
 def watch(new: Watch, now: datetime) -> None:
@@ -382,7 +405,7 @@ def _chunks(task_id: str, base: str) -> Iterator[_Chunk]:
     )
     for page in pages:
         for item in page["Items"]:
-            if item["firstEventId"]["S"] != _SEAL:
+            if not item["firstEventId"]["S"].startswith(_NOTES):
                 yield _Chunk(item["firstEventId"]["S"], item["lastEventId"]["S"], item["lines"]["B"])
 
 

@@ -39,9 +39,10 @@ def see_end(task: Task, now: datetime) -> None:
 def sweep(now: datetime) -> None:
     """Look at the logs that are not whole yet; faults are raised together at the end."""
     watches = {watch.task_id: watch for watch in logs.watches()}
-    opened = [build for build in builds.open_builds() if build.task_arn]
-    living = {(build.task_arn or "").rpartition("/")[2] for build in opened}
-    for task_id in sorted(living - set(watches)):
+    living = {build.task_arn.rpartition("/")[2]: build for build in builds.open_builds() if build.task_arn}
+    for task_id in sorted(living.keys() - watches.keys()):
+        if logs.origin(task_id) is None:
+            logs.name_task(task_id, living[task_id].id, living[task_id].project_slug, now)
         logs.watch(logs.Watch(task_id), now)  # so that a task whose end nobody tells is not forgotten
     faults: list[Exception] = []
     pages = 0

@@ -244,9 +244,19 @@ def _settle(build: Build, seen: Observation, now: datetime, source: str) -> tupl
     else:
         raise Unavailable(f"build {build.id} changes too fast")
     _tell_outcome(build, saved, decision, seen, source, now)
+    if saved.task_arn and saved.task_arn != build.task_arn:
+        _name_task(saved, now)
     if build.open and not saved.open:
         slots.release(saved.id)
     return saved, decision
+
+
+def _name_task(build: Build, now: datetime) -> None:
+    """Note whose log the new task writes; if that fails, the reconciler does it."""
+    try:
+        logs.name_task((build.task_arn or "").rpartition("/")[2], build.id, build.project_slug, now)
+    except FAULTS:
+        logger.exception("task not named", build_id=build.id, task=build.task_arn)
 
 
 def publish(build: Build, now: datetime, source: str) -> Build:
