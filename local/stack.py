@@ -82,7 +82,7 @@ def create(template: dict[str, Any], parameters: Mapping[str, str], root: Path) 
     }
     return Stack(
         functions=functions,
-        apis=[_api(name, of) for name, of in created.of("AWS::ApiGatewayV2::Api").items()],
+        apis=[_api(name, of) for name, of in created.of("AWS::ApiGatewayV2::Api").items() if "Body" in of],
         rules=[rule for name, of in created.of("AWS::Events::Rule").items() for rule in _rule(name, of)],
         schedules=_schedules(created),
         subscriptions=subscriptions,

@@ -17,7 +17,7 @@ from tidegate.settings import Settings, settings
 ROOT = Path(__file__).parent.parent
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
-TABLES = ("BuildsTable", "ProjectsTable", "LogsTable")
+TABLES = ("BuildsTable", "ProjectsTable", "LogsTable", "ConnectionsTable")
 
 
 @pytest.fixture
@@ -91,6 +91,7 @@ def _create() -> dict[str, str]:
         "BUILDS_TABLE": "BuildsTable",
         "PROJECTS_TABLE": "ProjectsTable",
         "LOGS_TABLE": "LogsTable",
+        "CONNECTIONS_TABLE": "ConnectionsTable",
         "ARTIFACTS_BUCKET": "artifacts",
         "CLUSTER": f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/builds",
         "TASK_DEFINITION": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/builder:1",

@@ -80,6 +80,7 @@ ENVIRONMENT = {
     "BUILDS_TABLE": "BuildsTable",
     "PROJECTS_TABLE": "ProjectsTable",
     "LOGS_TABLE": "LogsTable",
+    "CONNECTIONS_TABLE": "ConnectionsTable",
     "ARTIFACTS_BUCKET": "artifacts",
     "CLUSTER": "arn:aws:ecs:eu-central-1:123456789012:cluster/builds",
     "TASK_DEFINITION": "arn:aws:ecs:eu-central-1:123456789012:task-definition/builder:1",

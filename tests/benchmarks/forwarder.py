@@ -164,8 +164,9 @@ def _sink(addresses: "Queue[str]") -> None:
 
 def _environment(endpoint: str) -> dict[str, str]:
     values = dict.fromkeys(
-        ("BUILDS_TABLE", "PROJECTS_TABLE", "LOGS_TABLE", "ARTIFACTS_BUCKET", "CLUSTER", "TASK_DEFINITION"), "benchmark"
+        ("BUILDS_TABLE", "PROJECTS_TABLE", "LOGS_TABLE", "CONNECTIONS_TABLE", "ARTIFACTS_BUCKET"), "benchmark"
     )
+    values |= dict.fromkeys(("CLUSTER", "TASK_DEFINITION"), "benchmark")
     values |= dict.fromkeys(("BUILDER_CONTAINER", "BUILDER_LOG_GROUP", "BUILDER_ACCESS_ROLE", "SITES_URL"), "benchmark")
     values |= dict.fromkeys(("SUBNETS", "SECURITY_GROUPS"), "benchmark")
     values |= dict.fromkeys(

@@ -32,7 +32,10 @@ AWS_METRICS = {
     "AWS/SQS": ("QueueName", {"ApproximateNumberOfMessagesVisible"}),
     "AWS/Lambda": ("FunctionName", {"Errors", "Throttles", "Duration"}),
     "AWS/DynamoDB": ("TableName", {"ReadThrottleEvents", "WriteThrottleEvents"}),
-    "AWS/ApiGateway": ("ApiId", {"Count", "4xx", "5xx"}),
+    "AWS/ApiGateway": (
+        "ApiId",
+        {"Count", "4xx", "5xx", "ConnectCount", "MessageCount", "ClientError", "IntegrationError", "ExecutionError"},
+    ),
 }
 
 Metric = tuple[str, frozenset[str]]  # name, names of its dimensions

@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "BUILDS_TABLE": BUILDS,
     "PROJECTS_TABLE": PROJECTS,
     "LOGS_TABLE": LOGS,
+    "CONNECTIONS_TABLE": "ConnectionsTable",
     "ARTIFACTS_BUCKET": "artifacts",
     "CLUSTER": CLUSTER,
     "TASK_DEFINITION": "arn:aws:ecs:eu-central-1:123456789012:task-definition/builder:1",

@@ -19,8 +19,15 @@ FOLDERS = {
     "LogForwarderFunction": "log_forwarder",
     "ReconcilerFunction": "reconciler",
     "SitesFunction": "sites",
+    "ViewersFunction": "viewers",
 }
-TABLES = {"builds_table": "BuildsTable", "projects_table": "ProjectsTable", "logs_table": "LogsTable"}
+TABLES = {
+    "builds_table": "BuildsTable",
+    "projects_table": "ProjectsTable",
+    "logs_table": "LogsTable",
+    "connections_table": "ConnectionsTable",
+}
+ACTIONS = {"connections:PostToConnection": "execute-api:ManageConnections"}  # where they are not the call's own name
 
 # What the code below a function could call by its shape, but never does.
 NEVER = {
@@ -29,6 +36,7 @@ NEVER = {
     "LogForwarderFunction": set[tuple[str, str]](),
     "ReconcilerFunction": set[tuple[str, str]](),
     "SitesFunction": set[tuple[str, str]](),
+    "ViewersFunction": set[tuple[str, str]](),
 }
 # What comes with another action: the role that RunTask hands over, 404 in place of 403, the failure destination.
 COMPANIONS = {"iam:PassRole", "s3:ListBucket", "sqs:SendMessage"}
@@ -66,7 +74,7 @@ def calls_of(function: ast.FunctionDef) -> Iterator[Call]:
         name = {"head_object": "get_object"}.get(name, name)
         action = f"{client}:{''.join(part.title() for part in name.split('_'))}"
         if client != "dynamodb":
-            yield action, ""
+            yield ACTIONS.get(action, action), ""
             continue
         assert len(tables) == 1, f"{function.name}: which table?"
         yield action, tables.copy().pop() + ("/index" if "IndexName" in source else "")

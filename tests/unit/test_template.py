@@ -18,7 +18,14 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "template.yaml").read_text(encoding="utf-8")
 SOURCE: dict[str, Any] = yaml_parse(TEXT)
 PARAMETERS: dict[str, Any] = SOURCE["Parameters"]
-FUNCTIONS = ["ApiFunction", "TaskStateChangeFunction", "LogForwarderFunction", "ReconcilerFunction", "SitesFunction"]
+FUNCTIONS = [
+    "ApiFunction",
+    "TaskStateChangeFunction",
+    "LogForwarderFunction",
+    "ViewersFunction",
+    "ReconcilerFunction",
+    "SitesFunction",
+]
 STARTERS = ["ApiFunction", "TaskStateChangeFunction", "ReconcilerFunction"]
 
 
@@ -100,8 +107,8 @@ def test_environment_is_the_contract(name: str) -> None:
     contract = set(re.findall(r"`([A-Z_]+)`", "".join(re.findall(r"(?m)^\|([^|]+)\|", table))))
     variables = set(properties(name)["Environment"]["Variables"])
     assert variables == contract
-    by_powertools = {"POWERTOOLS_SERVICE_NAME"}
-    assert variables - by_powertools == {field.upper() for field in Settings.__struct_fields__}
+    read_by_libraries = {"POWERTOOLS_SERVICE_NAME", "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI"}
+    assert variables - read_by_libraries == {field.upper() for field in Settings.__struct_fields__}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -248,7 +255,11 @@ def test_same_functions_start_builds_and_open_sessions() -> None:
 
 
 def test_neither_builds_nor_logs_can_be_deleted() -> None:
-    found = [each for _, each in statements() if "dynamodb:DeleteItem" in as_list(each["Action"])]
+    found = [
+        each
+        for _, each in statements()
+        if "dynamodb:DeleteItem" in as_list(each["Action"]) and target(each["Resource"]) != "ConnectionsTable"
+    ]
     assert {target(each["Resource"]): each["Condition"] for each in found} == {
         "BuildsTable": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "key:*"}},
         "LogsTable": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": "~unsealed"}},
@@ -320,12 +331,13 @@ def test_images_expire_and_are_scanned() -> None:
 
 def test_tables_are_encrypted_backed_up_and_on_demand() -> None:
     tables = of_type("AWS::DynamoDB::Table")
-    assert sorted(tables) == ["BuildsTable", "LogsTable", "ProjectsTable"]
-    for table in tables.values():
+    assert sorted(tables) == ["BuildsTable", "ConnectionsTable", "LogsTable", "ProjectsTable"]
+    for name, table in tables.items():
         assert table["BillingMode"] == "PAY_PER_REQUEST"
         assert table["SSESpecification"] == {"SSEEnabled": True}
-        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
-    for name in ("BuildsTable", "LogsTable"):
+        if name != "ConnectionsTable":  # nobody would want it back
+            assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    for name in ("BuildsTable", "LogsTable", "ConnectionsTable"):
         assert tables[name]["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
 
 
@@ -374,12 +386,47 @@ def test_api_is_for_signed_requests_unless_told_otherwise() -> None:
 
 def test_stages_are_throttled_and_logged() -> None:
     stages = of_type("AWS::ApiGatewayV2::Stage")
-    assert len(stages) == 2
-    for stage in stages.values():
+    assert len(stages) == 3
+    for name, stage in stages.items():
         assert stage["DefaultRouteSettings"]["ThrottlingRateLimit"] > 0
+        if name == "ViewersStage":  # an access log would need a role in the account's settings
+            continue
         group = target(stage["AccessLogSettings"]["DestinationArn"])
         assert properties(group)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
         assert json.loads(stage["AccessLogSettings"]["Format"])["requestId"] == "$context.requestId"
+
+
+# the viewers' WebSocket API
+
+
+def test_viewers_connect_as_the_api_is_called() -> None:
+    routes = {each["RouteKey"]: each for each in of_type("AWS::ApiGatewayV2::Route").values()}
+    assert set(routes) == {"$connect", "$disconnect", "$default", "subscribe", "ping"}
+    assert routes["$connect"]["AuthorizationType"] == {"Fn::If": ["ApiIsOpen", "NONE", "AWS_IAM"]}
+    for route in routes.values():
+        assert route["ApiId"] == {"Ref": "ViewersApi"}
+        assert route["Target"] == {"Fn::Sub": "integrations/${ViewersIntegration}"}
+    api = properties("ViewersApi")
+    assert (api["ProtocolType"], api["RouteSelectionExpression"]) == ("WEBSOCKET", "$request.body.action")
+    assert "${ViewersFunction.Arn}" in properties("ViewersIntegration")["IntegrationUri"]["Fn::Sub"]
+
+
+def test_viewers_stage_is_deployed_with_its_routes() -> None:
+    stage = resources()["ViewersStage"]
+    assert set(stage["DependsOn"]) == set(of_type("AWS::ApiGatewayV2::Route"))
+    assert stage["Properties"]["AutoDeploy"] is True
+    assert properties("ViewersPermission")["SourceArn"]["Fn::Sub"].endswith(":${ViewersApi}/live/*")
+    variables = properties("LogForwarderFunction")["Environment"]["Variables"]
+    address = variables["AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI"]["Fn::Sub"]
+    assert SOURCE["Outputs"]["ViewersUrl"]["Value"] == {"Fn::Sub": address.replace("https:", "wss:")}
+    assert address.endswith(f"/{stage['Properties']['StageName']}")
+
+
+def test_frames_go_to_connections_of_this_stage_only() -> None:
+    found = [each for _, each in statements() if "execute-api:ManageConnections" in as_list(each["Action"])]
+    assert found
+    for statement in found:
+        assert statement["Resource"]["Fn::Sub"].endswith(":${ViewersApi}/live/POST/@connections/*")
 
 
 # parameters

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from botocore.session import Session
+    from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -33,6 +34,10 @@ FAULTS = (ClientError, BotoCoreError)
 _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
 
 
+# A viewer whose connection does not take a frame at once gets it with the next push; the others shall not wait for it.
+_VIEWERS_CONFIG = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 1})
+
+
 @cache
 def _session() -> "Session":
     return botocore.session.Session()
@@ -41,6 +46,13 @@ def _session() -> "Session":
 def _create(service: str, config: Config, **credentials: Any) -> Any:
     """A client by botocore alone: boto3 around it makes a cold start longer and adds nothing that is used."""
     return _session().create_client(service, config=config, **credentials)
+
+
+@cache
+def connections() -> "ApiGatewayManagementApiClient":
+    """The client of the viewers' connections; its endpoint comes from AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI."""
+    client: ApiGatewayManagementApiClient = _create("apigatewaymanagementapi", _VIEWERS_CONFIG)
+    return client
 
 
 @cache

@@ -18,6 +18,7 @@ class Settings(Struct, frozen=True):
     builds_table: Text
     projects_table: Text
     logs_table: Text
+    connections_table: Text
     artifacts_bucket: Text
     cluster: Text
     task_definition: Text
