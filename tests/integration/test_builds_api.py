@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from msgspec.structs import replace
 
 from functions.task_state_change.app import handler as task_state_change
@@ -66,6 +67,17 @@ def test_newer_build_of_the_same_ref_takes_the_place_in_line(ecs: FakeEcs) -> No
     assert get(waiting)["failure"]["code"] == "SUPERSEDED"
     assert get(running)["status"] == "starting"
     assert [get(each)["status"] for each in (other_ref, newer)] == ["queued", "queued"]
+
+
+def test_older_build_that_the_index_hid_leaves_the_line_later(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> None:
+    post(slug="a"), post(slug="b")
+    with monkeypatch.context() as behind:
+        behind.setattr(builds, "of_project", lambda slug, before_id: iter(()))
+        older, newer = post(slug="c"), post(slug="c")
+    assert [get(each)["status"] for each in (older, newer)] == ["queued", "queued"]
+    service.reconcile(datetime.now(UTC))
+    assert (get(older)["status"], get(older)["failure"]["code"]) == ("canceled", "SUPERSEDED")
+    assert get(newer)["queuePosition"] == 1
 
 
 def test_cancel_of_a_waiting_build_is_at_once(ecs: FakeEcs) -> None:
@@ -238,6 +250,36 @@ def test_lost_answer_of_runtask_is_asked_again_with_the_same_token(ecs: FakeEcs)
     service.reconcile(datetime.now(UTC) + timedelta(minutes=2))
     assert get(build_id)["taskArn"]
     assert len({wanted["clientToken"] for wanted in ecs.calls}) == 1
+
+
+def test_refusal_after_a_lost_answer_is_believed_when_no_task_is_found(ecs: FakeEcs) -> None:
+    denied = client_error("AccessDeniedException", "not authorized to perform: ecs:RunTask")
+    ecs.answers += [ReadTimeoutError(endpoint_url="ecs"), *[denied] * 9]
+    build_id, now = post(), datetime.now(UTC)
+    for minutes in (2, 3):
+        service.reconcile(now + timedelta(minutes=minutes))
+        assert get(build_id)["status"] == "starting"
+        assert get(build_id)["waiting"] == "The controller may not start tasks."
+    service.reconcile(now + timedelta(minutes=4))
+    assert get(build_id)["failure"]["code"] == "ACCESS_DENIED"
+    assert slots.holders() == {build_id}  # a task may still come up
+    for minutes in (7, 9):
+        service.reconcile(now + timedelta(minutes=minutes))
+    assert slots.holders() == set()
+    assert len({wanted["clientToken"] for wanted in ecs.calls}) == 1
+
+
+def test_refusal_after_a_lost_answer_finds_the_task(ecs: FakeEcs) -> None:
+    build_id, now = post(), datetime.now(UTC)
+    build = builds.get(build_id)
+    assert build
+    unanswered = replace(build, task_arn=None, tasks=(), task_version=0)
+    builds.save(build, unanswered, now)
+    ecs.answers += [client_error("AccessDeniedException", "not authorized to perform: ecs:RunTask")] * 9
+    for minutes in (2, 4, 6):
+        service.reconcile(now + timedelta(minutes=minutes))
+    assert get(build_id)["status"] == "starting"
+    assert get(build_id)["taskArn"] == build.task_arn
 
 
 def test_addresses_are_signed_for_the_buckets_own_region(ecs: FakeEcs) -> None:

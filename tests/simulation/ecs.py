@@ -31,6 +31,7 @@ class SimTask:
         self.visible_at = 0.0
         self.listed_at = 0.0
         self.gone_at = float("inf")
+        self.hidden = (0.0, 0.0)  # from when to when reads do not show it, which are not always up to date
         self.outcome = OK
         self.slug = ""
         self.job_url = ""
@@ -75,6 +76,7 @@ class SimEcs:
         self.refusals: dict[str, list[str]] = {}
         self.build_seconds = 300.0
         self.lag = 10.0
+        self.hiding = 0.1  # how likely a task is not shown for a while
         self.plain = False  # every life has the same five events
         self.outcomes: Callable[[SimTask], Outcome] = self._any_outcome
         self._weights = [each.weight for each in OUTCOMES]
@@ -119,6 +121,7 @@ class SimEcs:
                 for task in self.tasks.values()
                 if task.desired == desiredStatus
                 and task.listed_at <= now < task.gone_at
+                and not task.hidden[0] <= now < task.hidden[1]
                 and startedBy in {None, task.started_by}
             ]
             start = int(nextToken or 0)
@@ -199,6 +202,9 @@ class SimEcs:
         task.at = world.now
         task.visible_at = world.now + lag * world.rng.random()
         task.listed_at = world.now + lag * world.rng.random()
+        if world.misfortune(self.hiding):
+            start = world.now + world.rng.uniform(0, 600)
+            task.hidden = (start, start + world.rng.uniform(0, 35))
         task.outcome = self.outcomes(task)
         world.say(f"new task {task.arn[-4:]} of {task.started_by}, to come to: {task.outcome.name}", "ecs")
         self.created(task)
@@ -344,7 +350,7 @@ class SimEcs:
     def _shown(self, task: SimTask) -> dict[str, Any] | None:
         """What DescribeTasks knows of a task: a little behind, and nothing of a very new or very old one."""
         now = self.world.now
-        if not task.visible_at <= now < task.gone_at:
+        if not task.visible_at <= now < task.gone_at or task.hidden[0] <= now < task.hidden[1]:
             return None
         seen = now - (3 * self.world.rng.random() if not self.world.calm else 0)
         return next((shown for at, shown in reversed(task.shown) if at <= seen), task.shown[0][1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.dynamodb import Item, SimDynamo
 from tests.simulation.ecs import SimEcs, SimTask
 from tests.simulation.world import EPOCH, Crash, Function, Violation, World
-from tidegate.decision import BUILD_GRACE, PUBLISH_LIMIT, START_LIMIT, STOP_LIMIT, WAIT_LIMIT
+from tidegate.decision import BUILD_GRACE, MISSED_TWICE, PUBLISH_LIMIT, START_LIMIT, STOP_LIMIT, WAIT_LIMIT
 from tidegate.model import MAX_ATTEMPTS
 from tidegate.status import Blame, Status
 
@@ -26,6 +26,7 @@ TRUTH = "a build ends as its task truly did"
 SLOTS = "no slot leaks"
 QUEUE = "waiting builds start as soon as there is a slot"
 FAIR = "waiting builds start in fair order"
+NEWEST = "of a project's waiting builds of one ref only the newest stays"
 POSITION = "the waiting builds have the positions 1 to n"
 FAILURE = "every end but ready has code, blame, message and fix"
 ATTEMPTS = "only the platform's faults are tried again, up to three times"
@@ -173,7 +174,7 @@ class Invariants:
                 raise Violation(CANCEL, f"build {key[-4:]} was superseded by {newer}, with tasks {alive}")
         elif key not in self.cancels:
             raise Violation(CANCEL, f"nobody asked to cancel build {key[-4:]}")
-        elif alive and self.world.now < _time(before["deadline"]):
+        elif alive:
             raise Violation(CANCEL, f"build {key[-4:]} is canceled, but its task {alive[0].arn[-4:]} lives")
 
     def _failed(self, key: str, before: Item, after: Item, code: str) -> None:
@@ -184,7 +185,8 @@ class Invariants:
         overdue = now >= _time(before["deadline"]) - 0.001
         wrong = ""
         function = self.world.current
-        blind = function is None or function.troubles
+        hidden = any(each.hidden[0] <= now < each.hidden[1] + _SEEN for each in tasks)
+        blind = function is None or function.troubles or hidden
         if overdue and blind and code.endswith("_TIMED_OUT"):
             return  # who could not see the task has only the clock
         if (
@@ -209,12 +211,14 @@ class Invariants:
             wrong = "" if overdue and not ended and ran >= most - 1 else "its task did not run that long"
         elif code == "PUBLISH_TIMED_OUT":
             wrong = "" if overdue and before["status"]["S"] == Status.PUBLISHING else "it was not publishing that long"
+        elif code == "STOP_TIMED_OUT":
+            wrong = "" if overdue and "cancelRequestedAt" in before and not ended else "its task was seen to stop"
         else:
             expected = {each.outcome.code for each in tasks if not each.alive} | set(
                 self.ecs.refusals.get(key, [])[-1:]
             )
             expected |= {"STOPPED_OUTSIDE" for each in tasks if each.stop_code == "UserInitiated"}
-            if task is not None and task.gone_at <= now + _SEEN:
+            if task is not None and task.gone_at <= now - MISSED_TWICE.total_seconds() + 50 + _SEEN:
                 expected.add("TASK_LOST")
             wrong = "" if code in expected else f"that should be {expected or 'no failure'}"
         again = task is not None and not task.alive and task.outcome.again and code == task.outcome.code
@@ -286,6 +290,7 @@ class Invariants:
             if closed < began - _INDEXED and self.held_since[key] < began:
                 raise Violation(SLOTS, f"build {key[-4:]} has ended and holds a slot")
         self._count_unwanted(began)
+        self._check_newest(began)
         free = len(self.holders) < self.limit and self.full_until < began
         waits = [key for key in self._waiting() if self.created_at[key] < began - _INDEXED]
         if self.world.calm and all(self.created_at[key] < began - _INDEXED for key in self._waiting()):
@@ -298,6 +303,17 @@ class Invariants:
         for key, item in self._builds():
             if not _status(item).final and _time(item["deadline"]) < began - _SWEEP:
                 raise Violation(DEADLINE, f"build {key[-4:]} is {_status(item)}, and overdue")
+
+    def _check_newest(self, began: float) -> None:
+        """A build that waited when a sweep began has no newer one beside it that was there then, too."""
+        builds = dict(self._builds())
+        newest: dict[str, str] = {}
+        for key in sorted(self._waiting(), reverse=True):
+            source = f"{builds[key]['projectSlug']} {builds[key]['source']}"
+            if self.created_at[key] >= began - _INDEXED or "commit" in builds[key]["source"]["M"]:
+                continue
+            if newest.setdefault(source, key) != key:
+                raise Violation(NEWEST, f"build {key[-4:]} waits beside the newer {newest[source][-4:]}")
 
     def _check_positions(self, function: Function) -> None:
         self.world.current = None  # these calls are ours
@@ -343,7 +359,9 @@ class Invariants:
         if self.holders:
             raise Violation(SLOTS, f"{self.holders} hold slots at the end")
         for key in self.promised:
-            if (status := _status(self.dynamo.tables[BUILDS].items[key])) is not Status.CANCELED:
+            item = self.dynamo.tables[BUILDS].items[key]
+            status = _status(item)
+            if status is not Status.CANCELED and _code(item) != "STOP_TIMED_OUT":
                 raise Violation(CANCEL, f"the cancel of build {key[-4:]} was accepted, and it is {status}")
         ready: dict[str, str] = {}
         for key, item in self._builds():

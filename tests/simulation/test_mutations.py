@@ -261,7 +261,27 @@ def orphans_left_alone() -> list[Patch]:
 
 
 def missing_task_is_lost_at_once() -> list[Patch]:
-    return [(service, "_UNKNOWN_YET", timedelta(seconds=-60))]
+    return [(service, "_UNKNOWN_YET", timedelta(seconds=-60)), *missed_once_is_lost()]
+
+
+def missed_once_is_lost() -> list[Patch]:
+    real = decision._task_lost
+
+    def lost(build: Build, seen: Any) -> Decision:
+        return real(replace(build, missing_at=seen.at - decision.MISSED_TWICE), seen)
+
+    return [(decision, "_task_lost", lost)]
+
+
+def reads_are_behind(stack: Stack) -> None:
+    """ECS often does not show a task for some seconds."""
+    stack.ecs.hiding = 1.0
+    stack.world.calm_from = 2400.0
+    stack.world.denied = []
+
+
+def older_ones_stay() -> list[Patch]:
+    return [(service, "_superseded", lambda some: [])]
 
 
 def stopped_task_not_looked_for() -> list[Patch]:
@@ -364,7 +384,7 @@ MUTATIONS = (
     Mutation("The status follows the order of arrival", status_by_arrival, {I.FORWARD}),
     Mutation("Writes are ordered by status alone", order_by_status, {I.FORWARD, I.ONE_TASK, I.CANCEL, I.LIMIT, I.TRUTH}),
     Mutation("Read, then write without a condition", read_then_write, {I.FORWARD, I.ONE_TASK, I.CANCEL, I.LIMIT, I.TRUTH}),
-    Mutation("A client token for every call", token_per_call, {I.ONE_TASK, I.LIMIT}),
+    Mutation("A client token for every call", token_per_call, {I.ONE_TASK, I.LIMIT, I.ATTEMPTS}),
     Mutation("One client token for all attempts", token_per_build, {I.TRUTH, I.ENDS}),
     Mutation("`containers[0]` instead of the name", first_container, {I.TRUTH}),
     Mutation("A missing exit code is 0", missing_exit_code_is_success, {I.TRUTH}),
@@ -378,7 +398,7 @@ MUTATIONS = (
     Mutation("Leaked slots are not repaired", leaks_not_repaired, {I.SLOTS}),
     Mutation("No claim before RunTask", no_claim, {I.ONE_TASK, I.LIMIT, I.CANCEL, I.ORPHANS, I.TRUTH}),
     Mutation("Two functions may start one attempt", claim_not_exclusive, {I.LIMIT, I.TRUTH, I.ONE_TASK}, run_task_answers_badly),
-    Mutation("A refusal counts though an earlier call may have worked", refusals_always_certain, {I.LIMIT, I.TRUTH, I.ONE_TASK}, run_task_answers_badly),
+    Mutation("A refusal counts though an earlier call may have worked", refusals_always_certain, {I.LIMIT, I.TRUTH, I.ONE_TASK, I.CANCEL}, run_task_answers_badly),
     Mutation("Publish without comparing", unconditional_publish, {I.LIVE}),
     Mutation("A late publish is not refused", late_publish_not_refused, {I.LIVE}, publishing_is_slow),
     Mutation("The user's faults are tried again", user_faults_tried_again, {I.ATTEMPTS}),
@@ -387,10 +407,12 @@ MUTATIONS = (
     Mutation("Orphans are stopped at first sight", orphans_stopped_at_first_sight, {I.KEPT}),
     Mutation("Orphans are left alone", orphans_left_alone, {I.ORPHANS, I.ENDS}, builds_are_deleted),
     Mutation("A task that ECS does not show yet is lost", missing_task_is_lost_at_once, {I.ONE_TASK, I.LIMIT}),
+    Mutation("A task that is missed once is lost", missed_once_is_lost, {I.ONE_TASK, I.LIMIT, I.TRUTH, I.CANCEL}, reads_are_behind),
     Mutation("A task of unknown ARN is not looked for", stopped_task_not_looked_for, {I.CANCEL, I.TRUTH, I.LIMIT, I.ORPHANS}),
     Mutation("Canceled before the task has stopped", canceled_at_once, {I.CANCEL, I.LIMIT, I.ONE_TASK}),
     Mutation("A canceled build's task is not stopped", cancel_forgotten, {I.ORPHANS, I.DEADLINE, I.CANCEL}),
     Mutation("A newer build ends one that has started", supersede_what_runs, {I.CANCEL}),
+    Mutation("A newer build leaves the older ones in the queue", older_ones_stay, {I.NEWEST}),
     Mutation("The newest waiting build first", newest_first, {I.FAIR}),
     Mutation("A new build before those that wait", newcomers_first, {I.FAIR}),
     Mutation("The queue moves by the minute only", queue_only_by_the_minute, {I.QUEUE}),
@@ -419,7 +441,7 @@ def test_a_broken_rule_is_found(mutation: Mutation) -> None:
     assert invariant in mutation.invariants
 
 
-@pytest.mark.parametrize("change", [publishing_is_slow, run_task_answers_badly, builds_are_deleted])
+@pytest.mark.parametrize("change", [publishing_is_slow, run_task_answers_badly, builds_are_deleted, reads_are_behind])
 def test_the_harder_stacks_break_no_rule_by_themselves(change: Callable[[Stack], None]) -> None:
     found = [report for seed in range(100) if (report := simulate.simulate(seed, change=change)).violation]
     assert found == []

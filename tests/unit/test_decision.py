@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from tidegate.decision import (
     CANCELED,
+    MISSED_TWICE,
+    REFUSED_FOR,
     SUPERSEDED,
     CancelAsked,
     Decision,
@@ -37,6 +39,7 @@ OLD = "arn:aws:ecs:eu-central-1:123456789012:task/builds/0000"
 
 QUEUED = Build(ID, "site", Source("https://git.example.com/you/site.git"), NOW, NOW + timedelta(hours=6), 1200)
 CLAIMED = replace(QUEUED, status=Status.STARTING, claimed=1, starting_at=NOW, deadline=NOW + timedelta(minutes=10))
+REFUSED = replace(CLAIMED, waiting="It did not work.", updated_at=NOW - REFUSED_FOR)
 STARTING = replace(CLAIMED, task_arn=ARN, tasks=(ARN,), task_version=1)
 BUILDING = replace(STARTING, status=Status.BUILDING, building_at=NOW, task_version=3)
 SECOND = replace(BUILDING, attempt=2, faults=1, task_arn=None, task_version=0, building_at=None, tasks=(OLD,))
@@ -47,8 +50,9 @@ OVERDUE = replace(
     BUILDING, status=Status.FAILED, finished_at=NOW, failure=Failure("BUILD_TIMED_OUT", Blame.USER, "Late.", "Hurry.")
 )
 FAILED = replace(OVERDUE, open=None)
-UNWANTED = replace(BUILDING, cancel_requested_at=NOW, deadline=NOW + timedelta(minutes=3))
-UNWANTED_CLAIM = replace(CLAIMED, cancel_requested_at=NOW, deadline=NOW + timedelta(minutes=3))
+MISSED = replace(BUILDING, missing_at=NOW - MISSED_TWICE)
+UNWANTED = replace(BUILDING, cancel_requested_at=NOW, deadline=NOW + timedelta(minutes=10))
+UNWANTED_CLAIM = replace(CLAIMED, cancel_requested_at=NOW, deadline=NOW + timedelta(minutes=10))
 
 OK = Result(ID, 1, ok=True, files=3, bytes=30)
 
@@ -67,8 +71,8 @@ def stopped(exit_code: int | None, reason: str = "Essential container in task ex
     return seen("STOPPED", 5, result, container_status="STOPPED", **fields)  # type: ignore[arg-type]
 
 
-def refused(retry: Retry, code: str = "CODE") -> TaskRefused:
-    return TaskRefused(NOW, 1, Diagnosis(Failure(code, Blame.PLATFORM, "It did not work.", "Wait."), retry))
+def refused(retry: Retry, code: str = "CODE", *, doubt: bool = False) -> TaskRefused:
+    return TaskRefused(NOW, 1, Diagnosis(Failure(code, Blame.PLATFORM, "It did not work.", "Wait."), retry), doubt)
 
 
 # situation, build, observation, answer
@@ -93,6 +97,10 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     ("claimed", "RunTask failed by the platform", CLAIMED, refused(Retry.NEW_ATTEMPT), "waits; attempt 2; start it"),
     ("claimed, third attempt", "RunTask failed by the platform", replace(CLAIMED, faults=2), refused(Retry.NEW_ATTEMPT), "starting → failed (CODE)"),
     ("claimed", "RunTask refused by configuration", CLAIMED, refused(Retry.NO, "ACCESS_DENIED"), "starting → failed (ACCESS_DENIED)"),
+    ("claimed, RunTask's answer lost", "RunTask refused by configuration", CLAIMED, refused(Retry.NO, "ACCESS_DENIED", doubt=True), "waits"),
+    ("claimed, RunTask's answer lost", "no capacity or quota", CLAIMED, refused(Retry.WAIT, doubt=True), "waits"),
+    ("claimed, RunTask's answer lost", "refused the same way for two minutes, and no task is found", REFUSED, refused(Retry.NO, "ACCESS_DENIED", doubt=True), "starting → failed (ACCESS_DENIED), its task may live"),
+    ("claimed, RunTask's answer lost", "short of capacity for two minutes", REFUSED, refused(Retry.WAIT, doubt=True), "nothing: waits already"),
     # A task's life
     ("starting", "PENDING", STARTING, seen("PENDING", 2), "nothing: nothing new"),
     ("starting", "RUNNING", STARTING, seen(), "starting → building"),
@@ -117,7 +125,10 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     ("building, third attempt", "Spot took the machine", THIRD, stopped(137, "Your Spot Task was interrupted.", stop_code="SpotInterruption", attempt=3), "building → failed (SPOT_INTERRUPTED)"),
     ("starting", "STOPPED: no capacity after all", STARTING, stopped(None, "Capacity is unavailable at this time. Please try again later or in a different availability zone", stop_code="TaskFailedToStart"), "waits; attempt 2"),
     ("building", "no exit code, unknown reason", BUILDING, stopped(None, "?", stop_code=None), "waits; attempt 2; start it"),
-    ("building", "task gone from ECS", BUILDING, TaskLost(NOW, 1), "waits; attempt 2; start it"),
+    ("building", "task not found", BUILDING, TaskLost(NOW, 1), "missed once"),
+    ("building, missed once", "not found again at once", replace(BUILDING, missing_at=NOW), TaskLost(NOW, 1), "nothing: missed once"),
+    ("building, missed once", "RUNNING again", MISSED, seen("RUNNING", 3), "noted"),
+    ("building, missed once", "task gone from ECS", MISSED, TaskLost(NOW, 1), "waits; attempt 2; start it"),
     ("claimed", "no task found", CLAIMED, TaskLost(NOW, 1), "nothing: no task was started"),
     ("building, second attempt", "STOPPED of the first", SECOND, stopped(137), "nothing: another attempt"),
     ("building, second attempt", "RUNNING of the first", SECOND, seen(), "nothing: another attempt; stop the task"),
@@ -126,7 +137,9 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     ("ready", "RUNNING, late or of a task that came up afterwards", READY, seen(), "nothing: the build has ended; stop the task"),
     ("failed", "STOPPED, exit 0", FAILED, stopped(0, result=OK), "nothing: the build has ended"),
     ("failed, its task may live", "STOPPED", OVERDUE, stopped(0, result=OK), "task seen stopped"),
-    ("failed, its task may live", "task gone from ECS", OVERDUE, TaskLost(NOW, 1), "task seen stopped"),
+    ("failed, its task may live", "task not found", OVERDUE, TaskLost(NOW, 1), "missed once"),
+    ("failed, its task may live, missed once", "task gone from ECS", replace(OVERDUE, missing_at=MISSED.missing_at), TaskLost(NOW, 1), "task seen stopped"),
+    ("failed, its task may live, missed once", "RUNNING", replace(OVERDUE, missing_at=MISSED.missing_at), seen(), "noted; stop the task"),
     ("failed, its task may live", "RUNNING", OVERDUE, seen(), "nothing: the build has ended; stop the task"),
     ("failed while RunTask ran", "RunTask accepted", replace(OVERDUE, task_arn=None), TaskAccepted(NOW, 1, ARN), "task known; stop the task"),
     ("failed while RunTask ran", "RunTask refused", replace(OVERDUE, task_arn=None), refused(Retry.NO), "task seen stopped"),
@@ -137,14 +150,16 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     ("cancel requested while RunTask runs", "RunTask accepted", UNWANTED_CLAIM, TaskAccepted(NOW, 1, ARN), "task known; stop the task"),
     ("cancel requested while RunTask runs", "RunTask refused", UNWANTED_CLAIM, refused(Retry.NO), "starting → canceled (CANCELED)"),
     ("cancel requested while RunTask runs", "RunTask's answer lost", UNWANTED_CLAIM, refused(Retry.SAME_TOKEN), "waits"),
-    ("cancel requested while RunTask runs", "no task found", UNWANTED_CLAIM, TaskLost(NOW, 1), "starting → canceled (CANCELED)"),
+    ("cancel requested while RunTask runs", "refused, and an earlier answer was lost", UNWANTED_CLAIM, refused(Retry.NO, doubt=True), "waits"),
+    ("cancel requested while RunTask runs", "no task found", UNWANTED_CLAIM, TaskLost(NOW, 1), "missed once"),
+    ("cancel requested, no task found once", "no task found", replace(UNWANTED_CLAIM, missing_at=MISSED.missing_at), TaskLost(NOW, 1), "starting → canceled (CANCELED)"),
     ("building", "cancel", BUILDING, CancelAsked(NOW, CANCELED), "cancel requested; stop the task"),
     ("cancel requested", "cancel again", UNWANTED, CancelAsked(NOW, CANCELED), "nothing: asked already; stop the task"),
     ("cancel requested", "RUNNING: it came up all the same", UNWANTED, seen(), "noted; stop the task"),
     ("cancel requested", "STOPPED", UNWANTED, stopped(143, "Tidegate: canceled", stop_code="UserInitiated"), "building → canceled (CANCELED)"),
     ("cancel requested", "STOPPED, exit 0 and a result: cancel was first", UNWANTED, stopped(0, result=OK), "building → canceled (CANCELED)"),
     ("cancel requested", "Spot took the machine", UNWANTED, stopped(137, "Your Spot Task was interrupted."), "building → canceled (CANCELED)"),
-    ("cancel requested", "task gone from ECS", UNWANTED, TaskLost(NOW, 1), "building → canceled (CANCELED)"),
+    ("cancel requested, task missed once", "task gone from ECS", replace(UNWANTED, missing_at=MISSED.missing_at), TaskLost(NOW, 1), "building → canceled (CANCELED)"),
     ("publishing", "cancel: success was first", PUBLISHING, CancelAsked(NOW, CANCELED), "nothing: the site is being published"),
     ("ready", "cancel", READY, CancelAsked(NOW, CANCELED), "nothing: the build has ended"),
     # Deadlines
@@ -156,7 +171,7 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     ("building", "deadline", BUILDING, Overdue(LATER), "building → failed (BUILD_TIMED_OUT), its task may live; stop the task"),
     ("building, second attempt not started", "deadline", SECOND, Overdue(LATER), "building → failed (START_TIMED_OUT), its task may live"),
     ("publishing", "deadline, and the project refuses it from now on", PUBLISHING, Overdue(LATER), "publishing → failed (PUBLISH_TIMED_OUT)"),
-    ("cancel requested", "deadline", UNWANTED, Overdue(LATER), "building → canceled (CANCELED), its task may live; stop the task"),
+    ("cancel requested", "deadline", UNWANTED, Overdue(LATER), "building → failed (STOP_TIMED_OUT), its task may live; stop the task"),
 ]  # fmt: skip
 
 
@@ -178,6 +193,8 @@ def answer(before: Build, decision: Decision) -> str:
         words.append(f"attempt {after.attempt}")
     if after.cancel_requested_at and not before.cancel_requested_at:
         words.append("cancel requested")
+    if after.missing_at and not before.missing_at:
+        words.append("missed once")
     if after.task_arn and not before.task_arn:
         words.append("task known")
     if not words:

@@ -543,7 +543,15 @@ def test_evidence_shows_what_there_is():
 def test_every_failure_can_happen():
     told = {rule.code for rules in RULES for rule in rules}
     told |= {*EXIT_CODES.values(), *BUILDER_EXIT_CODES.values(), *STOP_CODES.values()}
-    decided = {"ENV_EXPIRED", "CANCELED", "SUPERSEDED", "WAIT_TIMED_OUT", "START_TIMED_OUT", "PUBLISH_TIMED_OUT"}
+    decided = {
+        "ENV_EXPIRED",
+        "CANCELED",
+        "SUPERSEDED",
+        "WAIT_TIMED_OUT",
+        "START_TIMED_OUT",
+        "STOP_TIMED_OUT",
+        "PUBLISH_TIMED_OUT",
+    }
     assert told | decided | {"TASK_LOST", "EXIT_CODE_MISSING", "UNCLASSIFIED"} == FAILURES.keys()
 
 

@@ -17,7 +17,9 @@ WAIT_LIMIT = timedelta(hours=6)
 START_LIMIT = timedelta(minutes=10)
 BUILD_GRACE = timedelta(minutes=1)  # the builder ends itself at its time limit; this is what it takes to say so
 PUBLISH_LIMIT = timedelta(minutes=5)
-STOP_LIMIT = timedelta(minutes=3)
+STOP_LIMIT = timedelta(minutes=10)
+REFUSED_FOR = timedelta(minutes=2)  # in which a task of an unanswered RunTask comes to be seen
+MISSED_TWICE = timedelta(seconds=90)  # from the first look that does not find a task to one that is believed
 
 
 class TaskSeen(Struct, frozen=True):
@@ -29,7 +31,10 @@ class TaskSeen(Struct, frozen=True):
 
 
 class TaskLost(Struct, frozen=True):
-    """ECS does not know a task of this attempt, and has had the time to: its task is gone, or was never made."""
+    """ECS does not know a task of this attempt, and has had the time to: it was never made, or is gone.
+
+    ECS's reads are not always up to date, so it takes two of these to believe it.
+    """
 
     at: datetime
     attempt: int
@@ -51,11 +56,12 @@ class TaskAccepted(Struct, frozen=True):
 
 
 class TaskRefused(Struct, frozen=True):
-    """RunTask made no task, or did not answer."""
+    """RunTask made no task, or did not answer; in `doubt`, an earlier call for the attempt may have made one."""
 
     at: datetime
     attempt: int
     diagnosis: Diagnosis
+    doubt: bool = False
 
 
 class QueueFull(Struct, frozen=True):
@@ -107,6 +113,7 @@ class Decision(Struct, frozen=True):
 CANCELED = failure("CANCELED")
 SUPERSEDED = failure("SUPERSEDED")
 _TASK_LOST = Diagnosis(failure("TASK_LOST"), Retry.NEW_ATTEMPT)
+_STOP_TIMED_OUT = failure("STOP_TIMED_OUT")
 _OVERDUE = {
     Status.QUEUED: failure("WAIT_TIMED_OUT"),
     Status.STARTING: failure("START_TIMED_OUT"),
@@ -145,6 +152,9 @@ def decide(build: Build, seen: Observation) -> Decision:
 def _task_seen(build: Build, seen: TaskSeen) -> Decision:
     task = seen.task
     alive = None if task.ended else task.arn
+    if build.missing_at and task.attempt == build.attempt and not (build.status.final and task.ended):
+        after = _task_seen(replace(build, missing_at=None), seen)
+        return replace(after, ignored=None)
     if task.attempt != build.attempt:
         return Decision(build, ignored="another attempt", stop_task=alive)
     if build.status.final:
@@ -171,14 +181,20 @@ def _task_seen(build: Build, seen: TaskSeen) -> Decision:
 def _task_lost(build: Build, seen: TaskLost) -> Decision:
     if seen.attempt != build.attempt:
         return Decision(build, ignored="another attempt")
-    if build.status.final:
-        return Decision(replace(build, open=None), ignored=None if build.open else "the build has ended")
+    if build.status.final and build.open is None:
+        return Decision(build, ignored="the build has ended")
     if build.status is Status.PUBLISHING:
         return Decision(build, ignored="the task's end is known")
+    if build.task_arn is None and not build.cancel_requested_at and not build.status.final:
+        return Decision(build, ignored="no task was started")
+    if build.missing_at is None:
+        return Decision(replace(build, missing_at=seen.at))
+    if seen.at < build.missing_at + MISSED_TWICE:
+        return Decision(build, ignored="missed once")
+    if build.status.final:
+        return Decision(replace(build, open=None))
     if build.cancel_requested_at:
         return Decision(_canceled(build, seen.at, CANCELED))
-    if build.task_arn is None:
-        return Decision(build, ignored="no task was started")
     return _retry_or_fail(build, _TASK_LOST, seen.at)
 
 
@@ -232,7 +248,7 @@ def _task_accepted(build: Build, seen: TaskAccepted) -> Decision:
 
 
 def _task_refused(build: Build, seen: TaskRefused) -> Decision:
-    retry = seen.diagnosis.retry
+    retry = Retry.SAME_TOKEN if _in_doubt(build, seen) else seen.diagnosis.retry
     if seen.attempt != build.attempt or build.task_arn is not None:
         return Decision(build, ignored="another attempt, or its task is known")
     if build.status.final:
@@ -243,7 +259,27 @@ def _task_refused(build: Build, seen: TaskRefused) -> Decision:
         return _wait(build, message)
     if build.cancel_requested_at:
         return Decision(_canceled(build, seen.at, CANCELED))
-    return _retry_or_fail(build, seen.diagnosis, seen.at)
+    decision = _retry_or_fail(build, seen.diagnosis, seen.at)
+    if seen.doubt:
+        return replace(decision, build=replace(decision.build, open="open"))
+    return decision
+
+
+def _in_doubt(build: Build, seen: TaskRefused) -> bool:
+    """Whether RunTask is to be asked again, since it may have made a task before it refused to.
+
+    A build that had nothing but this refusal for `REFUSED_FOR`, and no task that could be found, has failed for it.
+    """
+    if not seen.doubt:
+        return False
+    ends = seen.diagnosis.retry is Retry.NO and not build.cancel_requested_at
+    return not ends or not refused_for_long(build, seen.diagnosis, seen.at)
+
+
+def refused_for_long(build: Build, diagnosis: Diagnosis, at: datetime) -> bool:
+    """Whether RunTask has given the build this answer and no other for some time."""
+    since = build.updated_at or build.created_at
+    return build.waiting == diagnosis.failure.message and at - since >= REFUSED_FOR
 
 
 def _cancel_asked(build: Build, seen: CancelAsked) -> Decision:
@@ -266,10 +302,7 @@ def _overdue(build: Build, at: datetime) -> Decision:
         return Decision(build, ignored="not overdue")
     # Its task may live on, or RunTask's answer may have been lost: the build stays open until that is known.
     live = "open" if build.status.rank in (Status.STARTING.rank, Status.BUILDING.rank) else None
-    if build.cancel_requested_at:
-        ended = _canceled(build, at, CANCELED)
-    else:
-        ended = _failed(build, at, _OVERDUE[_stage(build, at)])
+    ended = _failed(build, at, _STOP_TIMED_OUT if build.cancel_requested_at else _OVERDUE[_stage(build, at)])
     return Decision(replace(ended, open=live), stop_task=build.task_arn if live else None)
 
 
@@ -298,6 +331,7 @@ def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision
             faults=faults,
             task_arn=None,
             task_version=0,
+            missing_at=None,
             building_at=None,
             exit_code=None,
             stop_code=None,

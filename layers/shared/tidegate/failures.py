@@ -200,6 +200,8 @@ _MEANINGS = (
             "Raise MaxConcurrentBuilds or the account's Fargate quota, then start the build again."),
     Meaning("START_TIMED_OUT", _PLATFORM, _NO, "The build's task did not start in time.",
             "Start the build again; if it happens again, check the route from SubnetIds to the image registry."),
+    Meaning("STOP_TIMED_OUT", _PLATFORM, _NO, "The build was canceled, and its task was not seen to stop in time.",
+            "Nothing to do: Tidegate goes on stopping the task; if it happens again, check ecs:StopTask."),
     Meaning("PUBLISH_TIMED_OUT", _PLATFORM, _NO, "The site was built but could not be published in time.",
             "Start the build again; the operator finds the cause in the functions' logs."),
 )  # fmt: skip

@@ -138,7 +138,8 @@ class Build(Model, frozen=True, omit_defaults=False):
     `attempt` counts the calls of RunTask with a token of their own, `claimed` is the newest of them that somebody has
     set out to make, and `faults` counts those that a fault of the platform ended; `revision` counts the writes;
     `task_version` is ECS's `detail.version` of the newest event of this attempt; `deadline` is when the present state
-    is overdue. `open` is there while the status is not final or a task may live.
+    is overdue. `missing_at` is when ECS first did not know the build's task; `open` is there while the status is not
+    final or a task may live.
     """
 
     id: str
@@ -165,6 +166,7 @@ class Build(Model, frozen=True, omit_defaults=False):
     project_env: str | None = None
     waiting: str | None = None
     cancel_requested_at: datetime | None = None
+    missing_at: datetime | None = None
     exit_code: int | None = None
     stop_code: str | None = None
     stopped_reason: str | None = None

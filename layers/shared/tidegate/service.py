@@ -1,7 +1,7 @@
 """What Tidegate does, one function a use case; the clock is an argument."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
@@ -28,6 +28,7 @@ from tidegate.decision import (
     TaskRefused,
     TaskSeen,
     decide,
+    refused_for_long,
 )
 from tidegate.diagnosis import diagnose_start, failure
 from tidegate.exceptions import (
@@ -42,7 +43,7 @@ from tidegate.exceptions import (
     Unavailable,
 )
 from tidegate.inputs import BuildDefaults, NewProject, size_errors
-from tidegate.model import Build, BuildSettings, Diagnosis, LogPage, Project, Task
+from tidegate.model import Build, BuildSettings, Diagnosis, LogPage, Project, Source, Task
 from tidegate.observability import MetricUnit, count, logger, measure
 from tidegate.settings import settings
 from tidegate.status import Retry, Status
@@ -145,12 +146,29 @@ def _accept(build: Build, now: datetime) -> Build:
 
 
 def _supersede(build: Build, now: datetime) -> None:
-    """Take the project's older builds of the same ref out of the queue."""
-    if build.source.commit is not None:
-        return
-    for older in islice(builds.of_project(build.project_slug, build.id), _SUPERSEDED):
-        if older.status is Status.QUEUED and older.source == build.source:
-            observe(older, CancelAsked(now, SUPERSEDED), now, "api")
+    """Take the project's older builds of the same ref out of the queue.
+
+    Those that the index does not show yet, or no more, go when the queue moves, at the latest with the next sweep.
+    """
+    newest = islice(builds.of_project(build.project_slug, build.id), _SUPERSEDED)
+    for older in _superseded([*newest, build]):
+        observe(older, CancelAsked(now, SUPERSEDED), now, "api")
+
+
+def _superseded(some: Collection[Build]) -> list[Build]:
+    """The waiting ones of some builds that have a newer one beside them, not ended, of the same project and ref."""
+    newest: dict[tuple[str, Source], str] = {}
+    for build in some:
+        if not build.status.final:
+            key = build.project_slug, build.source
+            newest[key] = max(build.id, newest.get(key, ""))
+    return [
+        build
+        for build in some
+        if build.status is Status.QUEUED
+        and build.source.commit is None
+        and build.id < newest[build.project_slug, build.source]
+    ]
 
 
 def once(
@@ -197,16 +215,16 @@ def start(build: Build, now: datetime, source: str) -> Build:
     answer = runner.run(build, jobs.grant(build, env), repeated=decision.ignored is not None)
     if isinstance(answer, str):
         return observe(build, TaskAccepted(now, build.attempt, answer), now, source)
-    diagnosis = diagnose_start(answer.code, answer.message)
+    diagnosis, doubt = diagnose_start(answer.code, answer.message), answer.uncertain
     if diagnosis.failure.code == "TOKEN_CONFLICT":
         # A call whose answer was lost has used the token up and made no task.
-        diagnosis = replace(diagnosis, retry=Retry.NEW_ATTEMPT)
-    elif answer.uncertain:
-        diagnosis = replace(diagnosis, retry=Retry.SAME_TOKEN)
+        diagnosis, doubt = replace(diagnosis, retry=Retry.NEW_ATTEMPT), False
+    elif doubt and refused_for_long(build, diagnosis, now) and (task := runner.find(build)):
+        return _observe_task(build, task, now, source)
     code = diagnosis.failure.code
     evidence = diagnosis.failure.evidence
     logger.warning("task not started", build_id=build.id, code=code, answer=answer.code, evidence=evidence)
-    return observe(build, TaskRefused(now, build.attempt, diagnosis), now, source)
+    return observe(build, TaskRefused(now, build.attempt, diagnosis, doubt), now, source)
 
 
 def _environment(build: Build) -> dict[str, str]:
@@ -327,6 +345,8 @@ def start_waiting(now: datetime, source: str, new: Build | None = None) -> dict[
     opened = {build.id: build for build in builds.open_builds()} if free > 0 else {}
     if new is not None:
         opened[new.id] = new
+    for each in _superseded(opened.values()):
+        opened[each.id] = observe(each, CancelAsked(now, SUPERSEDED), now, source)
     while free > 0 and len(tried) < _STARTS and (build := next(_queue([*opened.values()], holders), None)):
         started = tried[build.id] = start(build, now, source)
         if started.status.final:
@@ -380,6 +400,9 @@ def reconcile(now: datetime) -> None:
     for build in opened:
         with _go_on(faults):
             _reconcile(build, seen, now, has_slot=build.id in holders)
+    for build in _superseded(opened):
+        with _go_on(faults):
+            observe(build, CancelAsked(now, SUPERSEDED), now, _SWEEP)
     with _go_on(faults):
         _give_back_leaked(holders - {build.id for build in opened})
     with _go_on(faults):
@@ -413,8 +436,9 @@ def _reconcile(build: Build, seen: Mapping[str, Task | None], now: datetime, *, 
         return
     with _go_on(faults):
         build = _look(build, seen, now, has_slot=has_slot)
-    # A task that could not be looked at may have ended well: the next sweep looks again, and then decides all the same.
-    patience = _IN_FLIGHT if faults or build.task_arn not in {None, *seen} else timedelta()
+    # A task that was not seen may have ended well: the next sweep looks again, and then decides all the same.
+    unseen = build.task_arn is not None and not seen.get(build.task_arn)
+    patience = _IN_FLIGHT if faults or unseen else timedelta()
     if now >= build.deadline + patience and not build.status.final and build.status is not Status.PUBLISHING:
         with _go_on(faults):
             if build.status is not Status.QUEUED and build.task_arn is None and (task := runner.find(build)):
@@ -432,7 +456,7 @@ def _look(build: Build, seen: Mapping[str, Task | None], now: datetime, *, has_s
     if build.task_arn is not None and (task := seen[build.task_arn]):
         return _observe_task(build, task, now, _SWEEP)
     if build.task_arn is not None or build.cancel_requested_at or build.status.final:
-        return _look_for_task(build, now) if untouched > _UNKNOWN_YET else build
+        return _look_for_task(build, now) if untouched > _UNKNOWN_YET or build.missing_at else build
     if (has_slot or build.status is not Status.QUEUED) and untouched > _IN_FLIGHT and now < build.deadline:
         return start(build, now, _SWEEP)
     return build

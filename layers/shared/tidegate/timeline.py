@@ -75,6 +75,8 @@ def _change(before: Build, after: Build) -> str:
         words.append("cancel requested")
     if after.waiting and after.waiting != before.waiting:
         words.append("waits")
+    if after.missing_at and not before.missing_at:
+        words.append("missed once")
     if after.task_arn and not before.task_arn:
         words.append("task known")
     if before.open and not after.open and before.status.final:
