@@ -183,7 +183,8 @@ def test_dimensions_take_their_values_from_fixed_lists() -> None:
 
 def test_every_dead_letter_queue_has_an_alarm() -> None:
     watched = {target(found["QueueName"]) for _, _, _, found in alarmed() if "QueueName" in found}
-    assert watched == set(of_type("AWS::SQS::Queue"))
+    # A failed sweep is made good by the next; ReconcilerSilentAlarm tells where none comes to its end.
+    assert watched == set(of_type("AWS::SQS::Queue")) - {"FailedSweepsQueue"}
 
 
 @pytest.mark.parametrize("name", ALARMS)

@@ -384,7 +384,7 @@ MUTATIONS = (
     Mutation("The status follows the order of arrival", status_by_arrival, {I.FORWARD}),
     Mutation("Writes are ordered by status alone", order_by_status, {I.FORWARD, I.ONE_TASK, I.CANCEL, I.LIMIT, I.TRUTH}),
     Mutation("Read, then write without a condition", read_then_write, {I.FORWARD, I.ONE_TASK, I.CANCEL, I.LIMIT, I.TRUTH}),
-    Mutation("A client token for every call", token_per_call, {I.ONE_TASK, I.LIMIT, I.ATTEMPTS}),
+    Mutation("A client token for every call", token_per_call, {I.ONE_TASK, I.LIMIT, I.ATTEMPTS, I.CANCEL, I.TRUTH}, run_task_answers_badly),
     Mutation("One client token for all attempts", token_per_build, {I.TRUTH, I.ENDS}),
     Mutation("`containers[0]` instead of the name", first_container, {I.TRUTH}),
     Mutation("A missing exit code is 0", missing_exit_code_is_success, {I.TRUTH}),

@@ -168,10 +168,10 @@ def test_only_our_rules_may_write_to_the_queue_of_undelivered_events() -> None:
     assert {target(arn) for arn in sources} == set(of_type("AWS::Events::Rule"))
 
 
-def test_queues_are_encrypted_and_keep_for_two_weeks() -> None:
-    for queue in of_type("AWS::SQS::Queue").values():
+def test_queues_are_encrypted_and_keep_for_two_weeks_what_must_not_be_lost() -> None:
+    for name, queue in of_type("AWS::SQS::Queue").items():
         assert queue["SqsManagedSseEnabled"] is True
-        assert queue["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert queue["MessageRetentionPeriod"] == (3600 if name == "FailedSweepsQueue" else 14 * 24 * 3600)
 
 
 def test_every_permission_names_its_source() -> None:

@@ -268,18 +268,14 @@ def _task_refused(build: Build, seen: TaskRefused) -> Decision:
 def _in_doubt(build: Build, seen: TaskRefused) -> bool:
     """Whether RunTask is to be asked again, since it may have made a task before it refused to.
 
-    A build that had nothing but this refusal for `REFUSED_FOR`, and no task that could be found, has failed for it.
+    A build that had nothing but this refusal for `REFUSED_FOR` has failed for it; whoever asks looks for a task first.
     """
     if not seen.doubt:
         return False
+    for_long = build.waiting == seen.diagnosis.failure.message
+    for_long = for_long and seen.at - (build.updated_at or build.created_at) >= REFUSED_FOR
     ends = seen.diagnosis.retry is Retry.NO and not build.cancel_requested_at
-    return not ends or not refused_for_long(build, seen.diagnosis, seen.at)
-
-
-def refused_for_long(build: Build, diagnosis: Diagnosis, at: datetime) -> bool:
-    """Whether RunTask has given the build this answer and no other for some time."""
-    since = build.updated_at or build.created_at
-    return build.waiting == diagnosis.failure.message and at - since >= REFUSED_FOR
+    return not ends or not for_long
 
 
 def _cancel_asked(build: Build, seen: CancelAsked) -> Decision:

@@ -14,6 +14,7 @@ from tidegate import builds, idempotency, jobs, logs, metrics, projects, runner,
 from tidegate.aws import FAULTS
 from tidegate.decision import (
     CANCELED,
+    REFUSED_FOR,
     SUPERSEDED,
     WAIT_LIMIT,
     CancelAsked,
@@ -28,7 +29,6 @@ from tidegate.decision import (
     TaskRefused,
     TaskSeen,
     decide,
-    refused_for_long,
 )
 from tidegate.diagnosis import diagnose_start, failure
 from tidegate.exceptions import (
@@ -219,8 +219,6 @@ def start(build: Build, now: datetime, source: str) -> Build:
     if diagnosis.failure.code == "TOKEN_CONFLICT":
         # A call whose answer was lost has used the token up and made no task.
         diagnosis, doubt = replace(diagnosis, retry=Retry.NEW_ATTEMPT), False
-    elif doubt and refused_for_long(build, diagnosis, now) and (task := runner.find(build)):
-        return _observe_task(build, task, now, source)
     code = diagnosis.failure.code
     evidence = diagnosis.failure.evidence
     logger.warning("task not started", build_id=build.id, code=code, answer=answer.code, evidence=evidence)
@@ -458,6 +456,9 @@ def _look(build: Build, seen: Mapping[str, Task | None], now: datetime, *, has_s
     if build.task_arn is not None or build.cancel_requested_at or build.status.final:
         return _look_for_task(build, now) if untouched > _UNKNOWN_YET or build.missing_at else build
     if (has_slot or build.status is not Status.QUEUED) and untouched > _IN_FLIGHT and now < build.deadline:
+        # What RunTask refuses for so long is believed, unless a call before has made the task.
+        if untouched >= REFUSED_FOR and build.claimed == build.attempt and (task := runner.find(build)):
+            return _observe_task(build, task, now, _SWEEP)
         return start(build, now, _SWEEP)
     return build
 
