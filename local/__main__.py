@@ -68,8 +68,9 @@ def _run(options: Options, state: Path, source: Source | None, started: float) -
     announcer = Announcer(client, say)
     with running(options, state, ROOT / ".tidegate" / "cache", announcer.look_at, say) as endpoint:
         try:
-            say(f"API    {client.url}\nsites  {options.parameters['SitesUrl']}\nAWS    {endpoint.url}")
-            say(f"logs   {state / 'functions'}    (started in {time.monotonic() - started:.1f} s)\n")
+            say(f"API    {client.url}\nlogs   ws://127.0.0.1:{options.logs_port}")
+            say(f"sites  {options.parameters['SitesUrl']}\nAWS    {endpoint.url}")
+            say(f"lambda {state / 'functions'}    (started in {time.monotonic() - started:.1f} s)\n")
             if options.chaos != CALM:
                 say(f"chaos  {options.chaos}\n")
             good = _build(client, announcer, source, started) if source else True

@@ -1,4 +1,4 @@
-"""The AWS endpoint: answers for ECS tasks, their logs and uploads itself, and leaves the rest to moto."""
+"""The AWS endpoint: answers for ECS tasks, their logs, viewers and uploads itself, and leaves the rest to moto."""
 
 import json
 import logging
@@ -23,6 +23,7 @@ from local.lambdas import Lambdas
 from local.logs import LogError, Logs
 from local.snapshot import snapshot
 from local.uploads import UploadRefused, read_upload
+from local.viewers import CallRefused, Viewers
 
 if TYPE_CHECKING:
     from local.fargate import Fargate
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ECS = "AmazonEC2ContainerServiceV20141113."
 LOGS = "Logs_20140328."
 FUNCTION = re.compile(r"/2015-03-31/functions/([^/]+)/configuration")
+CONNECTION = re.compile(r"/@connections/(.+)")
 SERVICES = {"DynamoDB_20120810": "dynamodb", "AmazonSQS": "sqs"}
 Answer = Iterable[bytes]
 
@@ -59,6 +61,7 @@ class Endpoint:
         self.fargate: Fargate | None = None
         self.logs: Logs | None = None
         self.lambdas: Lambdas | None = None
+        self.viewers: Viewers | None = None
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
     def close(self) -> None:
@@ -90,6 +93,8 @@ class Endpoint:
             answer = self._upload(environ)
         elif self.lambdas and (name := FUNCTION.fullmatch(environ.get("PATH_INFO", ""))):
             answer = _configuration(self.lambdas, name[1])
+        elif self.viewers and (connection := CONNECTION.fullmatch(environ.get("PATH_INFO", ""))):
+            answer = _connection_call(environ, self.viewers, connection[1])
         elif _expired(environ):
             answer = UploadRefused(403, "AccessDenied", "Request has expired").response()
         else:
@@ -173,6 +178,22 @@ def _json_call(
             return None
         status = 200
     return Response(json.dumps(answer), status, content_type="application/x-amz-json-1.1")
+
+
+def _connection_call(environ: dict[str, Any], viewers: Viewers, connection_id: str) -> Response:
+    """Answer a call of API Gateway's management API."""
+    method = environ["REQUEST_METHOD"]
+    try:
+        answer = viewers.call(method, connection_id, _body(environ))
+    except CallRefused as error:
+        return Response(
+            json.dumps({"message": str(error)}),
+            error.status,
+            {"x-amzn-errortype": error.code},
+            content_type="application/json",
+        )
+    status = 204 if method == "DELETE" else 200
+    return Response(json.dumps(answer) if answer else None, status, content_type="application/json")
 
 
 def _configuration(lambdas: Lambdas, name: str) -> Response | None:

@@ -1,7 +1,14 @@
-"""The misbehaving mode: which events are doubled, dropped, delayed and so re-ordered, the same for the same seed."""
+"""The misbehaving mode: events and log batches doubled, dropped, delayed and so re-ordered, as the seed says."""
 
+import itertools
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
+
+from local.timers import Timers
+
+Deliver = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,27 @@ class Chaos:
 
 
 CALM = Chaos()
+
+
+class Batches:
+    """Delivers log batches to functions as well as ``chaos`` lets it."""
+
+    def __init__(self, chaos: Chaos, timers: Timers, in_order: Deliver, later: Deliver) -> None:
+        """``in_order`` waits until the function is done; ``later`` does not."""
+        self._chaos = chaos
+        self._timers = timers
+        self._in_order = in_order
+        self._later = later
+        self._count = itertools.count()
+
+    def deliver(self, arn: str, event: Any) -> None:
+        """Take a batch for the function of an ARN."""
+        delays = self._chaos.deliveries(f"batch/{next(self._count)}")
+        if delays == [0.0]:
+            self._in_order(arn, event)
+            return
+        for delay in delays:
+            self._timers.later(delay, lambda: self._later(arn, event))
 
 
 def parse(text: str) -> Chaos:

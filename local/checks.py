@@ -3,6 +3,7 @@
 import shutil
 import socket
 from collections.abc import Iterator
+from itertools import combinations
 
 from local.options import Options
 
@@ -19,9 +20,11 @@ def check(options: Options) -> list[str]:
     """Raise CannotStart, or return warnings."""
     if not shutil.which("git"):
         raise CannotStart("git is not there; install it, e.g. apt-get install git.")
-    if options.api_port == options.sites_port:
-        raise CannotStart(f"API_PORT and SITES_PORT are both {options.api_port}; choose two.")
-    for port, variable in ((options.api_port, "API_PORT"), (options.sites_port, "SITES_PORT")):
+    ports = {"API_PORT": options.api_port, "SITES_PORT": options.sites_port, "LOGS_PORT": options.logs_port}
+    for one, other in combinations(ports, 2):
+        if ports[one] == ports[other]:
+            raise CannotStart(f"{one} and {other} are both {ports[one]}; choose two.")
+    for variable, port in ports.items():
         check_port(port, variable)
     return list(_warnings())
 
@@ -34,7 +37,7 @@ def check_port(port: int, variable: str) -> None:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
             reason = "is in use" if isinstance(error, OSError) and error.errno != 13 else "cannot be used"
-            other = port + 1 if port < 65535 else 9001
+            other = port + 10 if port + 10 <= 65535 else 9010
             raise CannotStart(f"port {port} {reason}; choose another, e.g. {variable}={other} make run.") from error
 
 

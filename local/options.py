@@ -22,6 +22,7 @@ class Options:
 
     api_port: int
     sites_port: int
+    logs_port: int
     repo: str | None
     ref: str | None
     root_directory: str | None
@@ -59,6 +60,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
 
     option("--api-port", "API_PORT", "port of the API", "9000")
     option("--sites-port", "SITES_PORT", "port of the sites", "8000")
+    option("--logs-port", "LOGS_PORT", "port of the live logs, by WebSocket", "9001")
     option("--repo", "REPO", "git URL or local repository to build; the example of this checkout if not given")
     option("--ref", "REF", "branch, tag or commit to build")
     option("--root", "ROOT", "directory of the repository that holds the site")
@@ -68,7 +70,11 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     option(
         "--schedule-seconds", "SCHEDULE_SECONDS", "seconds between runs of the reconciler, if not the template's rate"
     )
-    option("--chaos", "CHAOS", "double, drop and delay task events: a seed, or seed=7,drop=0.2,double=0.3,delay=0.5")
+    option(
+        "--chaos",
+        "CHAOS",
+        "double, drop and delay task events and log batches: a seed, or seed=7,drop=0.2,double=0.3,delay=0.5",
+    )
     keep = environment.get("KEEP_STATE", "") not in {"", "0"}
     parser.add_argument(
         "--keep-state", action="store_true", default=keep, help="the same as --state .tidegate/state [KEEP_STATE=1]"
@@ -81,6 +87,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
         return Options(
             api_port=_number("API_PORT", given.api_port, 1, 65535),
             sites_port=_number("SITES_PORT", given.sites_port, 1, 65535),
+            logs_port=_number("LOGS_PORT", given.logs_port, 1, 65535),
             repo=given.repo,
             ref=given.ref,
             root_directory=given.root,

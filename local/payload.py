@@ -1,4 +1,4 @@
-"""The payload of HTTP APIs, version 2.0: requests as functions get them, and answers as they give them."""
+"""The payloads of API Gateway: requests to HTTP APIs (version 2.0) and to WebSocket APIs, and functions' answers."""
 
 import base64
 import json
@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote
 
 from local.account import ACCOUNT
 from local.lambdas import Outcome
+from local.viewers import Viewer
 
 TEXT = re.compile(r"^(text/|application/(json|xml|javascript)\b|application/[\w.+-]+\+json\b)")
 
@@ -48,7 +49,7 @@ def event_of(
                 "sourceIp": "127.0.0.1",
                 "userAgent": headers.get("user-agent", ""),
             },
-            "requestId": secrets.token_urlsafe(11) + "=",
+            "requestId": _request_id(),
             "routeKey": route_key,
             "stage": "$default",
             "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
@@ -86,3 +87,60 @@ def answer_of(outcome: Outcome) -> tuple[int, dict[str, Any], bytes]:
     body = result.get("body") or ""
     data = base64.b64decode(body) if result.get("isBase64Encoded") else str(body).encode()
     return int(result["statusCode"]), headers, data
+
+
+def connect_event(viewer: Viewer, headers: list[tuple[str, str]], query: str) -> dict[str, Any]:
+    """A WebSocket API's event of a client that wants to connect."""
+    port = viewer.host.partition(":")[2] or "80"
+    forwarded = [("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Port", port), ("X-Forwarded-Proto", "http")]
+    given = _lists([*headers, *forwarded])
+    event = {"headers": {key: values[-1] for key, values in given.items()}, "multiValueHeaders": given}
+    values = _lists(parse_qsl(query, keep_blank_values=True))
+    if values:
+        event["queryStringParameters"] = {key: each[-1] for key, each in values.items()}
+        event["multiValueQueryStringParameters"] = values
+    return {**event, **_socket_event(viewer, "$connect", "CONNECT")}
+
+
+def message_event(viewer: Viewer, route_key: str, body: str) -> dict[str, Any]:
+    """A WebSocket API's event of a message."""
+    return {**_socket_event(viewer, route_key, "MESSAGE", messageId=_request_id()), "body": body}
+
+
+def disconnect_event(viewer: Viewer, code: int, reason: str) -> dict[str, Any]:
+    """A WebSocket API's event of a connection that is closed."""
+    headers = {"Host": viewer.host, "x-api-key": "", "X-Forwarded-For": "", "x-restapi": ""}
+    event = _socket_event(viewer, "$disconnect", "DISCONNECT", disconnectStatusCode=code, disconnectReason=reason)
+    return {"headers": headers, "multiValueHeaders": _lists(list(headers.items())), **event}
+
+
+def _socket_event(viewer: Viewer, route_key: str, kind: str, **more: str | int) -> dict[str, Any]:
+    request_id = _request_id()
+    context = {
+        "routeKey": route_key,
+        **more,
+        "eventType": kind,
+        "extendedRequestId": request_id,
+        "requestTime": datetime.now(UTC).strftime("%d/%b/%Y:%H:%M:%S +0000"),
+        "messageDirection": "IN",
+        "stage": viewer.stage,
+        "connectedAt": int(viewer.connected_at * 1000),
+        "requestTimeEpoch": int(time.time() * 1000),
+        "identity": viewer.identity,
+        "requestId": request_id,
+        "domainName": viewer.host,
+        "connectionId": viewer.id,
+        "apiId": "local",
+    }
+    return {"requestContext": context, "isBase64Encoded": False}
+
+
+def _request_id() -> str:
+    return secrets.token_urlsafe(11) + "="
+
+
+def _lists(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
+    lists: dict[str, list[str]] = {}
+    for key, value in pairs:
+        lists.setdefault(key, []).append(value)
+    return lists

@@ -13,6 +13,7 @@ from moto.sqs.models import sqs_backends
 
 from local.account import ACCOUNT, REGION
 from local.aws import Endpoint
+from local.chaos import Batches
 from local.checks import CannotLoad
 from local.container import Spec
 from local.events import Bus
@@ -25,6 +26,8 @@ from local.options import NO_AWS_FILES, ROOT, Options
 from local.stack import create
 from local.template import translated
 from local.timers import Timers
+from local.viewers import Viewers
+from local.websocket import WebSocketGateway
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIALOCALLOCALLOCAL1", "AWS_SECRET_ACCESS_KEY": "local"}
 # How this machine reaches the network, which on AWS is the subnet's matter. Builds need it where there is a proxy.
@@ -58,11 +61,13 @@ def running(options: Options, state: Path, cache: Path, look_at: LookAt, tell: T
         warming = threading.Thread(target=lambda: errors.extend(lambdas.warm()), daemon=True)
         warming.start()
 
-        logs = Logs(state / "logs", stack.log_groups, stack.subscriptions, lambdas.invoke_in_order)
+        batches = Batches(options.chaos, timers, lambdas.invoke_in_order, lambdas.invoke_later)
+        logs = Logs(state / "logs", stack.log_groups, stack.subscriptions, batches.deliver)
         bus = Bus(stack.rules, stack.schedules, options.chaos, timers, lambdas.invoke_later, send_to_queue)
         fargate = Fargate(stack.catalog, state / "tasks", logs, builder(cache), bus.publish)
         ends.callback(fargate.close)
-        endpoint.logs, endpoint.fargate, endpoint.lambdas = logs, fargate, lambdas
+        viewers = Viewers()
+        endpoint.logs, endpoint.fargate, endpoint.lambdas, endpoint.viewers = logs, fargate, lambdas, viewers
         if options.state:
             endpoint.replay(Journal(state / "journal"))
         warming.join()
@@ -77,6 +82,8 @@ def running(options: Options, state: Path, cache: Path, look_at: LookAt, tell: T
 
         Gateway(apis["Api"], options.api_port, invoke_api, api_check(options.api_port))
         Gateway(apis["SitesApi"], options.sites_port, lambdas.invoke, sites_check)
+        for api in stack.web_sockets:
+            WebSocketGateway(api, options.logs_port, lambdas.invoke, api_check, viewers)
         lost = fargate.announce_recovered()
         if lost:
             tell(f"{lost} {'task was' if lost == 1 else 'tasks were'} lost when the last run ended")

@@ -16,6 +16,7 @@ from local.events import Rule, Schedule, Target, seconds_of
 from local.gateway import HttpApi, Route
 from local.logs import Subscription
 from local.standins import name_of, stand_in
+from local.websocket import WebSocketApi, path_of
 from local.worker import Function
 
 NAME = "tidegate"
@@ -27,6 +28,7 @@ class Stack:
 
     functions: list[Function]
     apis: list[HttpApi]
+    web_sockets: list[WebSocketApi]
     rules: list[Rule]
     schedules: list[Schedule]
     subscriptions: list[Subscription]
@@ -74,6 +76,7 @@ def create(template: dict[str, Any], parameters: Mapping[str, str], root: Path) 
         Subscription(name, of["LogGroupName"], of["DestinationArn"])
         for name, of in created.of("AWS::Logs::SubscriptionFilter").items()
     ]
+    apis = created.of("AWS::ApiGatewayV2::Api")
     catalog = _catalog(created)
     groups = {
         container["logConfiguration"]["options"]["awslogs-group"]
@@ -82,7 +85,10 @@ def create(template: dict[str, Any], parameters: Mapping[str, str], root: Path) 
     }
     return Stack(
         functions=functions,
-        apis=[_api(name, of) for name, of in created.of("AWS::ApiGatewayV2::Api").items() if "Body" in of],
+        apis=[_api(name, of) for name, of in apis.items() if of.get("ProtocolType") != "WEBSOCKET"],
+        web_sockets=[
+            _web_socket(created, name, of) for name, of in apis.items() if of.get("ProtocolType") == "WEBSOCKET"
+        ],
         rules=[rule for name, of in created.of("AWS::Events::Rule").items() for rule in _rule(name, of)],
         schedules=_schedules(created),
         subscriptions=subscriptions,
@@ -104,7 +110,7 @@ def _function(created: Created, name: str, of: dict[str, Any], root: Path) -> Fu
         handler=of["Handler"],
         code=root / of["Code"]["S3Key"],
         layers=tuple(root / by_arn[arn] for arn in of.get("Layers", []) if arn in by_arn),
-        environment={key: str(value) for key, value in of.get("Environment", {}).get("Variables", {}).items()},
+        environment=_environment(of),
         timeout=float(of.get("Timeout", 3)),
         memory=int(of.get("MemorySize", 128)),
         retries=int(invoke.get("MaximumRetryAttempts", 2)),
@@ -114,16 +120,43 @@ def _function(created: Created, name: str, of: dict[str, Any], root: Path) -> Fu
     )
 
 
+def _environment(of: dict[str, Any]) -> dict[str, str]:
+    """A function's variables, without endpoints of its own on AWS: here one endpoint answers for all services."""
+    variables = of.get("Environment", {}).get("Variables", {}).items()
+    return {key: str(value) for key, value in variables if not key.startswith("AWS_ENDPOINT_URL")}
+
+
 def _api(name: str, of: dict[str, Any]) -> HttpApi:
     routes = []
     for path, methods in of["Body"]["paths"].items():
         for method, operation in methods.items():
             integration = operation.get("x-amazon-apigateway-integration") if isinstance(operation, dict) else None
             if integration:
-                arn = re.search(r"functions/(arn:[^/]+)/invocations", integration["uri"])
                 verb = None if method == "x-amazon-apigateway-any-method" else method.upper()
-                routes.append(Route(verb, path, arn[1] if arn else ""))
+                routes.append(Route(verb, path, _invoked(integration["uri"])))
     return HttpApi(name, tuple(routes))
+
+
+def _web_socket(created: Created, name: str, of: dict[str, Any]) -> WebSocketApi:
+    functions = {
+        f"integrations/{created.ref(integration)}": _invoked(properties["IntegrationUri"])
+        for integration, properties in created.of("AWS::ApiGatewayV2::Integration").items()
+    }
+    api = created.ref(name)
+    routes = [each for each in created.of("AWS::ApiGatewayV2::Route").values() if each["ApiId"] == api]
+    stages = [each for each in created.of("AWS::ApiGatewayV2::Stage").values() if each["ApiId"] == api]
+    return WebSocketApi(
+        name,
+        stages[0]["StageName"],
+        path_of(of["RouteSelectionExpression"]),
+        {route["RouteKey"]: functions[route["Target"]] for route in routes},
+    )
+
+
+def _invoked(uri: str) -> str:
+    """The ARN of the function that an integration invokes."""
+    arn = re.search(r"functions/(arn:[^/]+)/invocations", uri)
+    return arn[1] if arn else ""
 
 
 def _rule(name: str, of: dict[str, Any]) -> list[Rule]:

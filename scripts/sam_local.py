@@ -33,6 +33,7 @@ from local.logs import Logs
 from local.options import NO_AWS_FILES, ROOT
 from local.stack import Stack, create
 from local.template import translated
+from local.viewers import Viewers
 from scripts.events import BUILD, SITES_URL, Case, cases, set_up
 
 SOURCE = ROOT / ".aws-sam" / "local.json"
@@ -115,6 +116,7 @@ def aws(address: str) -> Iterator[tuple[Stack, int]]:
     with TemporaryDirectory() as folder, make_server(address, 0, from_containers, threaded=True) as server:
         endpoint.logs = Logs(Path(folder, "logs"), stack.log_groups, [], lambda *_: None)
         endpoint.fargate = Fargate(stack.catalog, Path(folder, "tasks"), endpoint.logs, nothing, lambda _: None)
+        endpoint.viewers = Viewers()  # whom nobody can reach here: sam local serves no WebSocket API
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield stack, server.server_port

@@ -19,6 +19,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 FINAL = {"ready", "failed", "canceled"}
+PORTS = ("API_PORT", "SITES_PORT", "LOGS_PORT")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class LocalStack:
     process: subprocess.Popen[str]
     api_port: int
     sites_port: int
+    logs_port: int
     printed: list[str] = field(default_factory=list)
 
     def api(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
@@ -111,7 +113,7 @@ def call(port: int, method: str, path: str, body: bytes | None, headers: dict[st
         return Answer(answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read())
 
 
-def free_ports(count: int = 2) -> list[int]:
+def free_ports(count: int = len(PORTS)) -> list[int]:
     """Ports that nobody uses now."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
@@ -139,8 +141,8 @@ def environment(**variables: Any) -> dict[str, str]:
 @contextlib.contextmanager
 def local_stack(seconds: float = 60, **variables: Any) -> Iterator[LocalStack]:
     """Start a local stack without a first build, and end it."""
-    api_port, sites_port = free_ports()
-    settings = {"API_PORT": api_port, "SITES_PORT": sites_port, "SCHEDULE_SECONDS": 2, **variables}
+    ports = dict(zip(PORTS, free_ports(), strict=True))
+    settings = {**ports, "SCHEDULE_SECONDS": 2, **variables}
     process = subprocess.Popen(
         command("--no-build"),
         cwd=ROOT,
@@ -149,7 +151,7 @@ def local_stack(seconds: float = 60, **variables: Any) -> Iterator[LocalStack]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    stack = LocalStack(process, api_port, sites_port)
+    stack = LocalStack(process, *ports.values())
     ready = threading.Event()
     reader = threading.Thread(target=_read, args=(stack, ready), daemon=True)
     reader.start()

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.e2e.local_stack import (
+    PORTS,
     ROOT,
     call,
     command,
@@ -45,13 +46,13 @@ def run(*arguments: str, seconds: float = 60, **variables: object) -> subprocess
     )
 
 
-@pytest.mark.parametrize("variable", ["API_PORT", "SITES_PORT"])
+@pytest.mark.parametrize("variable", PORTS)
 def test_port_in_use_is_one_clear_line(variable: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ports = dict(zip(("API_PORT", "SITES_PORT"), free_ports(), strict=True)) | {variable: port}
+        ports = dict(zip(PORTS, free_ports(), strict=True)) | {variable: port}
         result = run("--no-build", **ports)
     assert result.returncode == 1
     assert result.stdout.count("\n") == 1
@@ -72,8 +73,7 @@ def test_without_node_plain_html_builds(tmp_path: Path) -> None:
     (tmp_path / "bin" / "git").symlink_to(shutil.which("git") or "git")
     html = repository(tmp_path / "html", {"index.html": "plain"})
     npm = repository(tmp_path / "npm", script(""))
-    api, sites = free_ports()
-    settings = {"PATH": tmp_path / "bin", "API_PORT": api, "SITES_PORT": sites}
+    settings = {"PATH": tmp_path / "bin", **dict(zip(PORTS, free_ports(), strict=True))}
     good = run("--once", REPO=html, **settings)
     assert good.returncode == 0, good.stdout
     assert "Node.js is not there" in good.stdout
@@ -91,9 +91,8 @@ def test_repository_that_cannot_be_built(repo: str, tmp_path: Path) -> None:
 
 
 def test_failed_build_says_what_to_do(tmp_path: Path) -> None:
-    api, sites = free_ports()
     url = repository(tmp_path / "site", script("process.exit(5)"))
-    result = run("--once", REPO=url, API_PORT=api, SITES_PORT=sites)
+    result = run("--once", REPO=url, **dict(zip(PORTS, free_ports(), strict=True)))
     assert result.returncode == 1
     assert "BUILD_FAILED" in result.stdout
     assert "What to do:" in result.stdout
@@ -110,7 +109,7 @@ def test_ctrl_c_ends_everything(number: int, tmp_path: Path) -> None:
         wait_until(lambda: not living(below), 1)
         assert stack.process.returncode == 0
     assert "Traceback" not in "".join(stack.printed)
-    logs = next(line.split()[1] for line in stack.printed if line.startswith("logs"))
+    logs = next(line.split()[1] for line in stack.printed if line.startswith("lambda"))
     assert not Path(logs).parent.exists()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.chaos import CALM, Chaos, parse
+from local.chaos import CALM, Batches, Chaos, parse
 from local.events import Bus, Rule, Schedule, Target, seconds_of
 from local.timers import Timers
 
@@ -70,6 +70,30 @@ def test_chaos_is_the_same_for_the_same_seed() -> None:
     assert plan != [other.deliveries(key) for key in keys]
     assert {len(deliveries) for deliveries in plan} == {0, 1, 2}
     assert [CALM.deliveries(key) for key in keys] == [[0.0]] * len(keys)
+
+
+def test_log_batches_come_in_order_in_a_calm_network() -> None:
+    waited: list[Any] = []
+    timers = Timers(1)
+    batches = Batches(CALM, timers, lambda *call: waited.append(call), lambda *_: pytest.fail("not in order"))
+    for number in range(5):
+        batches.deliver("forwarder", number)
+    timers.close()
+    assert waited == [("forwarder", number) for number in range(5)]
+
+
+def test_log_batches_are_doubled_dropped_and_late_in_a_wild_one() -> None:
+    came: list[int] = []
+    wild = Chaos(7, drop=0.3, double=0.5, delay=0.5, longest=0.2)
+    timers = Timers(4)
+    batches = Batches(wild, timers, lambda _, number: came.append(number), lambda _, number: came.append(number))
+    for number in range(40):
+        batches.deliver("forwarder", number)
+    until(lambda: len(came) == sum(len(wild.deliveries(f"batch/{number}")) for number in range(40)))
+    timers.close()
+    assert 0 < len(set(came)) < 40
+    assert len(came) > len(set(came))
+    assert came != sorted(came)
 
 
 def test_chaos_settings() -> None:
