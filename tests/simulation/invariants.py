@@ -117,7 +117,9 @@ class Invariants:
         self.holders = holders
         if len(holders) > self.limit:
             raise Violation(LIMIT, f"{len(holders)} builds hold a slot")
-        if freed and self.world.calm and self.world.script is None:
+        function = self.world.current
+        undisturbed = self.world.calm and (function is None or function.started >= self.world.calm_from)
+        if freed and undisturbed and self.world.script is None:
             self.world.at(now + 8, self._refilled, now)
 
     def _refilled(self, freed_at: float) -> None:
@@ -165,11 +167,7 @@ class Invariants:
     def _canceled(self, key: str, before: Item, after: Item, code: str) -> None:
         alive = [task for task in self._tasks(key, None) if task.alive]
         if code == "SUPERSEDED":
-            newer = [
-                other
-                for other, item in self._builds()
-                if other > key and (item["projectSlug"], item["source"]) == (after["projectSlug"], after["source"])
-            ]
+            newer = [other for other, item in self._builds() if other > key and _wish(item) == _wish(after)]
             if not newer or alive:
                 raise Violation(CANCEL, f"build {key[-4:]} was superseded by {newer}, with tasks {alive}")
         elif key not in self.cancels:
@@ -212,7 +210,10 @@ class Invariants:
         elif code == "PUBLISH_TIMED_OUT":
             wrong = "" if overdue and before["status"]["S"] == Status.PUBLISHING else "it was not publishing that long"
         elif code == "STOP_TIMED_OUT":
-            wrong = "" if overdue and "cancelRequestedAt" in before and not ended else "its task was seen to stop"
+            seen = (
+                ended and function is not None and (task.ended_since or 0) < function.started - _SEEN if task else False
+            )
+            wrong = "" if overdue and "cancelRequestedAt" in before and not seen else "its task was seen to stop"
         else:
             expected = {each.outcome.code for each in tasks if not each.alive} | set(
                 self.ecs.refusals.get(key, [])[-1:]
@@ -399,6 +400,11 @@ def _status(item: Item) -> Status:
 def _code(item: Item) -> str:
     code: str = item.get("failure", {}).get("M", {}).get("code", {}).get("S", "")
     return code
+
+
+def _wish(item: Item) -> tuple[Any, Any]:
+    """What a build was asked to build; which commit that is, is learned at its end."""
+    return item["projectSlug"], {name: value for name, value in item["source"]["M"].items() if name != "commit"}
 
 
 def _time(attribute: Item) -> float:
