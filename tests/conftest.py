@@ -11,7 +11,7 @@ from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse
 
 from tests.fakes import FakeEcs
-from tidegate import aws, sites
+from tidegate import aws, sites, watching
 from tidegate.settings import Settings, settings
 
 ROOT = Path(__file__).parent.parent
@@ -73,6 +73,7 @@ def atomic(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 def _forget() -> None:
     settings.cache_clear()
     sites.missing.clear()
+    watching._builds.clear()
 
 
 @cache

@@ -1,14 +1,20 @@
-"""ECS as the controller sees it, without a network: idempotent by client token, and told what to refuse."""
+"""ECS and viewers' connections as the controller sees them, without a network, and told what to refuse."""
 
+import json
 from collections import deque
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
 
-_MODEL = botocore.session.get_session().get_service_model("ecs")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SESSION = botocore.session.get_session()
+_MODEL = _SESSION.get_service_model("ecs")
+_CONNECTIONS = _SESSION.get_service_model("apigatewaymanagementapi")
 
 
 def client_error(code: str, message: str, operation: str = "RunTask", **more: Any) -> ClientError:
@@ -76,3 +82,53 @@ class FakeEcs:
 
 def _check(operation: str, wanted: dict[str, Any]) -> None:
     validate_parameters(wanted, _MODEL.operation_model(operation).input_shape)
+
+
+class FakeConnections:
+    """The connections of a WebSocket API: keeps what each viewer gets; `troubles` says what befalls posts to it.
+
+    A trouble is what to raise, or what to do before the frame arrives; it stays until it is taken away.
+    """
+
+    def __init__(self) -> None:
+        self.frames: dict[str, list[dict[str, Any]]] = {}
+        self.troubles: dict[str, Exception | Callable[[], None]] = {}
+        self.posts = 0
+
+    def post_to_connection(self, **wanted: Any) -> dict[str, Any]:
+        validate_parameters(wanted, _CONNECTIONS.operation_model("PostToConnection").input_shape)
+        self.posts += 1
+        trouble = self.troubles.get(wanted["ConnectionId"])
+        if isinstance(trouble, Exception):
+            raise trouble
+        if trouble:
+            trouble()
+        assert len(wanted["Data"]) <= 128 * 1024, "API Gateway takes no more"
+        self.frames.setdefault(wanted["ConnectionId"], []).append(json.loads(wanted["Data"]))
+        return {}
+
+
+class Client:
+    """A viewer that keeps to docs/contract.md, the live log."""
+
+    def __init__(self, cursor: str | None = None) -> None:
+        self.cursor = cursor
+        self.lines: dict[str, str] = {}
+        self.end: dict[str, Any] | None = None
+        self._pieces: dict[int, str] = {}
+
+    def take(self, frame: dict[str, Any]) -> None:
+        """Read one frame."""
+        if frame["type"] == "end":
+            self.end, self.cursor = frame, frame["cursor"]
+            return
+        assert frame["type"] == "lines", frame
+        news = [line for line in frame["lines"] if line["id"] not in self.lines]
+        for line in news:
+            if "parts" not in line:
+                self.lines[line["id"]] = line["message"]
+                continue
+            self._pieces[line["part"]] = line["message"]
+            if line["part"] == line["parts"]:
+                self.lines[line["id"]] = "".join(self._pieces.pop(part) for part in range(1, line["parts"] + 1))
+        self.cursor = frame["cursor"]

@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from ulid import ULID
 
-from tidegate import inputs, service
+from tidegate import inputs, reading, service
 from tidegate.aws import FAULTS
 from tidegate.exceptions import (
     BodyTooLarge,
@@ -120,7 +120,7 @@ def read_log(build_id: str) -> Response[bytes]:
     build_id = _named("build", inputs.build_id, build_id)
     until = time.monotonic() + wait
     while True:
-        log = service.read_log(build_id, _query("cursor"), limit, _now())
+        log = reading.read_log(build_id, _query("cursor"), limit, _now())
         left = until - time.monotonic()
         if log.page.lines or log.end or left <= 0:
             return _log_view(log)
@@ -214,24 +214,22 @@ def _json(value: Any, status: int = 200, content_type: str = "application/json")
     return Response(status, content_type, body, headers={"Cache-Control": "no-store"})  # type: ignore[arg-type]
 
 
-def _log_view(log: service.BuildLog) -> Response[bytes]:
+def _log_view(log: reading.BuildLog) -> Response[bytes]:
     """A page of a log in the format that the client asks for; a line that says of a gap comes last."""
     lines, kind = log.page.lines, _preferred(("application/json", "application/x-ndjson", "text/plain"))
-    gaps = [{"after": seal.after, "reason": seal.reason} for seal in log.seals if seal.reason]
     if kind == "application/json":
-        count = sum(seal.lines for seal in log.seals) if log.sealed else None
         answer = _json(
             {
                 "lines": lines,
                 "cursor": log.page.cursor,
                 "end": log.end,
                 "sealed": log.sealed,
-                "lineCount": count,
-                "gaps": gaps,
+                "lineCount": log.line_count,
+                "gaps": log.gaps,
             }
         )
     else:
-        marks = gaps if log.end else []
+        marks = log.gaps if log.end else []
         if kind == "text/plain":
             texts = [line.message for line in lines] + [f"[gap: {gap['reason']}]" for gap in marks]
         else:

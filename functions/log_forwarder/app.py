@@ -1,19 +1,29 @@
-"""A batch of the builder's log lines -> log store."""
+"""A batch of the builder's log lines -> log store, viewers."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import logs
+from tidegate import logs, watching
 from tidegate.observability import logger
+
+_SENDING = timedelta(seconds=5)  # to viewers; who needs longer is served by the next batch
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Store the lines of one delivery of the subscription filter; a second delivery changes nothing."""
-    delivery = logs.store(event["awslogs"]["data"], datetime.now(UTC))
-    if delivery.message_type == "DATA_MESSAGE":
-        logger.info("lines stored", task=delivery.task_id, lines=delivery.lines)
-    else:
+    """Store the lines of one delivery of the subscription filter, then send them to who watches.
+
+    A second delivery changes nothing.
+    """
+    delivery = logs.store(event["awslogs"]["data"], _now())
+    if delivery.message_type != "DATA_MESSAGE":
         logger.info("control message", type=delivery.message_type)
+        return
+    logger.info("lines stored", task=delivery.task_id, lines=delivery.lines)
+    watching.push_task(delivery.task_id, _now, _now() + _SENDING)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,19 +1,28 @@
 """The clock -> what events did not say."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import sealing, service
+from tidegate import sealing, service, watching
 from tidegate.observability import logger
+
+_SENDING = timedelta(seconds=10)
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Bring every open build forward; what fails is raised, and is tried again a minute later in any case."""
-    now = datetime.now(UTC)
+    now = _now()
     try:
         service.reconcile(now)
     finally:
-        sealing.sweep(now)
+        try:
+            sealing.sweep(now)
+        finally:
+            watching.sweep(_now, _now() + _SENDING)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,14 +1,16 @@
 """ECS Task State Change -> build."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import sealing, service
+from tidegate import sealing, service, watching
 from tidegate.events import task_of
 from tidegate.observability import logger
 from tidegate.settings import settings
+
+_SENDING = timedelta(seconds=10)
 
 
 @logger.inject_lambda_context
@@ -22,6 +24,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     if task is None:
         logger.info("task is none of ours", task=event["detail"].get("taskArn"))
         return
-    now = datetime.now(UTC)
-    if service.observe_task(task, now):
+    now = _now()
+    if build := service.observe_task(task, now):
         sealing.see_end(task, now)
+        if task.ended:
+            watching.push(build.id, _now, _now() + _SENDING)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,12 +1,17 @@
 """A viewer's message -> subscription; the log so far -> the viewer."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import connections
+from tidegate import connections, frames, inputs, watching
+from tidegate.aws import FAULTS
+from tidegate.connections import Busy, Gone
+from tidegate.exceptions import Problem, Unavailable, UnknownAction
 from tidegate.observability import logger
+
+_SENDING = timedelta(seconds=15)  # of the 29 that API Gateway gives: each call may take some of its own
 
 _OK = {"statusCode": 200}
 
@@ -16,19 +21,48 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one event of API Gateway's WebSocket API; what a viewer gets goes over its connection."""
     request = event["requestContext"]
     connection_id = request["connectionId"]
-    match request["routeKey"]:
-        case "$connect":
+    match request["eventType"]:
+        case "CONNECT":
             logger.info("viewer connected", connection=connection_id, ip=request["identity"]["sourceIp"])
-        case "$disconnect":
-            for build_id in connections.builds_of(connection_id):
-                connections.remove(build_id, connection_id)
-            logger.info("viewer left", connection=connection_id)
-        case "ping":
-            _send(connection_id, {"type": "pong"})
+        case "DISCONNECT":
+            watching.leave(connection_id)
+            logger.info("viewer left", connection=connection_id, reason=request.get("disconnectReason"))
         case _:
-            _send(connection_id, {"type": "error", "code": "UNKNOWN_ACTION", "message": "action is none that is known"})
+            _answer(connection_id, _act(connection_id, request["routeKey"], event.get("body") or ""))
     return _OK
 
 
-def _send(connection_id: str, frame: dict[str, Any]) -> None:
-    connections.post(connection_id, msgspec.json.encode(frame))
+def _act(connection_id: str, route: str, body: str) -> bytes | None:
+    """Do what a message asks for; returns the frame to answer with, if there is one."""
+    try:
+        message = inputs.parse_json_object(body.encode())
+        match route:
+            case "subscribe":
+                build_id, cursor = inputs.parse_subscription(message)
+                watching.subscribe(build_id, cursor, connection_id, _now, _now() + _SENDING)
+                return None
+            case "ping":
+                inputs.parse_nothing({name: value for name, value in message.items() if name != "action"})
+                return frames.PONG
+            case _:
+                raise UnknownAction("action must be subscribe or ping")
+    except Problem as problem:
+        logger.info("message refused", connection=connection_id, code=problem.code, detail=problem.detail)
+        return frames.error(problem)
+    except FAULTS:
+        logger.exception("AWS call failed", connection=connection_id)
+        return frames.error(Unavailable("AWS did not answer as needed; try again"))
+
+
+def _answer(connection_id: str, frame: bytes | None) -> None:
+    try:
+        if frame:
+            connections.post(connection_id, frame)
+    except Gone:
+        logger.info("viewer gone", connection=connection_id)
+    except Busy as busy:
+        logger.warning("viewer busy", connection=connection_id, reason=str(busy))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

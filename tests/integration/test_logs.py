@@ -231,8 +231,8 @@ def test_a_line_that_fits_no_item_is_cut_with_a_mark(stack: Settings, kind: str)
         "wide": "".join(chr(noise.randrange(0x1F300, 0x1F600)) for _ in range(count // 4)),
     }[kind]
     logs.put(batch([(1, "before"), (2, message), (3, "after")]), NOW)
-    found = [line.message for line in logs.read([TASK], None, 10).lines]
-    found += [line.message for line in logs.read([TASK], logs.read([TASK], None, 10).cursor, 10).lines]
+    pages = logs.pages([TASK], None, 10, logs.MAX_PAGE_BYTES)
+    found = [line.message for page in pages for line in page.lines]
     assert (found[0], found[2]) == ("before", "after")
     cut, _, mark = found[1].partition("… [")
     assert message.startswith(cut)

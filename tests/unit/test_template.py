@@ -266,11 +266,19 @@ def test_neither_builds_nor_logs_can_be_deleted() -> None:
     }
 
 
-def test_forwarder_may_only_write_logs() -> None:
-    allowed = [each for name, each in statements() if name == "LogForwarderFunctionRole"]
-    assert {each["Action"]: target(each["Resource"]) for each in allowed} == {
-        "dynamodb:PutItem": "LogsTable",
-        "sqs:SendMessage": "FailedInvocationsQueue",
+def test_forwarder_may_write_nothing_but_logs_and_what_viewers_got() -> None:
+    writes = {
+        (action, target(each["Resource"]))
+        for name, each in statements()
+        if name == "LogForwarderFunctionRole"
+        for action in as_list(each["Action"])
+        if action not in ("dynamodb:GetItem", "dynamodb:Query", "execute-api:ManageConnections")
+    }
+    assert writes == {
+        ("dynamodb:PutItem", "LogsTable"),
+        ("dynamodb:UpdateItem", "ConnectionsTable"),
+        ("dynamodb:DeleteItem", "ConnectionsTable"),
+        ("sqs:SendMessage", "FailedInvocationsQueue"),
     }
 
 

@@ -90,6 +90,18 @@ class TooLate(Problem):
     status, code, title = 409, "TOO_LATE", "The build can no longer be canceled"
 
 
+class UnknownAction(Problem):
+    """A viewer's message asks for something that there is not."""
+
+    status, code, title = 400, "UNKNOWN_ACTION", "The action is not known"
+
+
+class TooManySubscriptions(Problem):
+    """The connection follows as many builds as one may."""
+
+    status, code, title = 409, "TOO_MANY_SUBSCRIPTIONS", "The connection follows too many builds"
+
+
 class NotStarted(Problem):
     """The build was accepted, but its task could not be started; the build has ended and says why."""
 

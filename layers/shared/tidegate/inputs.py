@@ -24,6 +24,7 @@ MAX_ENV_COUNT = 100
 MAX_ENV_NAME = 128
 MAX_ENV_VALUE = 8 * 1024
 MAX_ENV_TOTAL = 64 * 1024
+MAX_CURSOR = 10_000
 MAX_ERRORS = 50  # told at once; a body can hold many thousand wrong names
 
 # docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
@@ -118,6 +119,23 @@ def parse_nothing(body: Mapping[str, Any]) -> None:
     _, errors = _checked(body, {}, ())
     if errors:
         raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
+
+
+def parse_subscription(body: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Check a viewer's wish to follow a build, or raise InvalidRequest; returns the build's id and the cursor."""
+    rules: dict[str, Callable[[Any], Any]] = {
+        "action": str,
+        "buildId": lambda value: build_id(_text(value, 26)),
+        "cursor": _cursor,
+    }
+    values, errors = _checked(body, rules, ("buildId",))
+    if errors:
+        raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
+    return values["buildId"], values.get("cursor")
+
+
+def _cursor(value: Any) -> str:
+    return _text(value, MAX_CURSOR)
 
 
 def _build_rules() -> dict[str, Callable[[Any], Any]]:

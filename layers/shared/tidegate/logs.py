@@ -312,61 +312,83 @@ class _Chunk(Struct):
 class _Sheet:
     """The page in the making."""
 
-    def __init__(self, limit: int) -> None:
-        self.lines: list[LogLine] = []
-        self._limit, self._bytes = limit, 0
+    def __init__(self, limit: int, most_bytes: int) -> None:
+        self._limit, self._most = limit, most_bytes
+        self._lines: list[LogLine] = []
+        self._sorted = self._bytes = 0
 
-    @property
-    def full(self) -> bool:
-        return len(self.lines) >= self._limit or self._bytes >= MAX_PAGE_BYTES
+    def add(self, line: _Line) -> bool:
+        """Put a line on the page; `False` if it does not fit. The first one does, whatever its size."""
+        new = LogLine(*line)
+        size = len(msgspec.json.encode(new)) + 1
+        if self._lines and (len(self._lines) >= self._limit or self._bytes + size > self._most):
+            return False
+        self._lines.append(new)
+        self._bytes += size
+        return True
 
-    def add(self, line: _Line) -> None:
-        self.lines.append(LogLine(*line))
-        self._bytes += len(msgspec.json.encode(line))
+    def sort(self) -> None:
+        """Put what came since the last call in order."""
+        self._lines[self._sorted :] = sorted(self._lines[self._sorted :], key=lambda line: line.id)
+        self._sorted = len(self._lines)
+
+    def take(self) -> tuple[LogLine, ...]:
+        """The page's lines; what comes then stands on a new one."""
+        self.sort()
+        lines = tuple(self._lines)
+        self._lines, self._sorted, self._bytes = [], 0, 0
+        return lines
 
 
 def read(task_ids: list[str], cursor: str | None, limit: int) -> Page:
+    """The first of `pages`."""
+    return next(pages(task_ids, cursor, limit, MAX_PAGE_BYTES))
+
+
+def pages(task_ids: list[str], cursor: str | None, limit: int, most_bytes: int) -> Iterator[Page]:
     """Lines that no page before the cursor gave, over all tasks of a build; raises BadCursor.
 
-    Each line comes once, and in order; lines that were stored late come with the next page.
+    Each line comes once, and in order; lines that were stored late come with the next call. There is at least one page,
+    and the last one says that there is no more. `most_bytes` counts lines as JSON; one that is longer has a page of its
+    own.
     """
     places = _read_cursor(cursor) if cursor else []
     places += [_Place() for _ in task_ids[len(places) :]]
-    sheet, more = _Sheet(limit), False
+    sheet = _Sheet(limit, most_bytes)
     for task_id, place in zip(task_ids, places, strict=False):
-        start = len(sheet.lines)
-        more = _read_task(task_id, place, sheet)
-        sheet.lines[start:] = sorted(sheet.lines[start:], key=lambda line: line.id)
-        if more:
-            break
+        for _ in _read_task(task_id, place, sheet):
+            yield Page(sheet.take(), _write_cursor(places), more=True)
+        sheet.sort()
     begun = any(place != _Place() for place in places)
-    return Page(tuple(sheet.lines), _write_cursor(places) if begun else cursor, more)
+    yield Page(sheet.take(), _write_cursor(places) if begun else cursor)
 
 
-def _read_task(task_id: str, place: _Place, sheet: _Sheet) -> bool:
-    """Put a task's new lines on the page and move its place on; whether there are more."""
+def check_cursor(cursor: str) -> None:
+    """Raise BadCursor for what no page can have given."""
+    _read_cursor(cursor)
+
+
+def _read_task(task_id: str, place: _Place, sheet: _Sheet) -> Iterator[None]:
+    """Put a task's new lines on the page and move its place on; stops whenever the page is full."""
     stream = _chunks(task_id, place.base)
     read, late = _look_back(stream, place)
-    near, more = list(read), False
+    near = list(read)
     for chunk in chain(late, stream):
         if chunk not in late:  # from here on keys only rise
             near = [other for other in near if other.last >= chunk.first]
         known = {line[0] for other in near if other.overlaps(chunk) for line in other.lines()}
-        lines = chunk.lines()
-        position = place.given if chunk.mark == place.part else 0
-        while position < len(lines) and not sheet.full:
-            event_id = lines[position][0]
-            if event_id > place.floor and event_id not in known:
-                sheet.add(lines[position])
-            position += 1
-        if more := position < len(lines):
-            place.part, place.given = chunk.mark, position
-            break
+        for position, line in enumerate(chunk.lines()):
+            begun = chunk.mark == place.part and position < place.given
+            if begun or line[0] <= place.floor or line[0] in known:
+                continue
+            while not sheet.add(line):
+                place.part, place.given = chunk.mark, position
+                _move_base(place, read, late)
+                yield
         place.part, place.given = b"", 0
         read.append(chunk)
         near.append(chunk)
     _move_base(place, read, late)
-    return more
 
 
 def _look_back(stream: Iterator[_Chunk], place: _Place) -> tuple[list[_Chunk], list[_Chunk]]:

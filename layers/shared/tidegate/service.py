@@ -43,7 +43,7 @@ from tidegate.exceptions import (
     Unavailable,
 )
 from tidegate.inputs import BuildDefaults, NewProject, size_errors
-from tidegate.model import Build, BuildSettings, Diagnosis, LogPage, Project, Source, Task
+from tidegate.model import Build, BuildSettings, Diagnosis, Project, Source, Task
 from tidegate.observability import MetricUnit, count, logger, measure
 from tidegate.settings import settings
 from tidegate.status import Retry, Status
@@ -51,7 +51,6 @@ from tidegate.timeline import record
 
 _TRIES = 8  # of a write that others keep overtaking
 _SUPERSEDED = 20  # newest builds of a project that are looked through for waiting ones
-_SEALED_BY = timedelta(minutes=3)  # after a build's end; a log that is not sealed by then is called ended all the same
 _SWEEP = "reconciler"
 _READ_FOR_A_PAGE = 1000  # builds looked through for those of a status; a page may come back short
 _STARTS = 10  # of waiting builds by one event; the reconciler goes on
@@ -64,19 +63,6 @@ class BuildPage(Struct, frozen=True):
 
     builds: list[Build]
     before_id: str | None
-
-
-class BuildLog(Struct, frozen=True):
-    """A page of a build's log.
-
-    `end`: the build has ended, no line follows, and none is expected. `seals` are those of the tasks' logs, which are
-    there, all of them, once the log is whole.
-    """
-
-    page: LogPage
-    end: bool
-    seals: tuple[logs.Seal, ...] = ()
-    sealed: bool = False
 
 
 def build_defaults() -> BuildDefaults:
@@ -543,21 +529,6 @@ def list_builds(slug: str, status: Status | None, before_id: str | None, limit: 
 def list_projects(after_slug: str | None, limit: int) -> tuple[list[Project], str | None]:
     """Some projects, and the slug to go on after (`None` at the end)."""
     return projects.page(limit, after_slug)
-
-
-def read_log(build_id: str, cursor: str | None, limit: int, now: datetime) -> BuildLog:
-    """The next lines of a build's log; raises NotFound, or InvalidRequest for a wrong cursor."""
-    build = find_build(build_id)
-    tasks = [arn.rpartition("/")[2] for arn in build.tasks]
-    # Read before the lines: what a seal counts is then among them.
-    seals = tuple(seal for task in tasks if (seal := logs.get_seal(task))) if build.status.final else ()
-    sealed = build.status.final and len(seals) == len(tasks)
-    try:
-        page = logs.read(tasks, cursor, limit)
-    except logs.BadCursor as error:
-        raise InvalidRequest(errors=(FieldError("cursor", str(error)),)) from error
-    over = sealed or (build.finished_at is not None and now - build.finished_at >= _SEALED_BY)
-    return BuildLog(page, build.status.final and over and not page.more, seals, sealed)
 
 
 def visit(host: str, request: sites.Request) -> sites.Response:

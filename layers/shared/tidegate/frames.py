@@ -1,0 +1,49 @@
+"""What a viewer gets over its connection: JSON objects of a size that API Gateway takes (docs/contract.md)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tidegate.exceptions import Problem
+from tidegate.model import LogLine
+
+LARGEST = 120 * 1024  # API Gateway takes 128 KB
+LINES = 96 * 1024  # of a frame, which has two cursors as well
+
+PONG = b'{"type":"pong"}'
+
+
+def lines(build_id: str, after: str | None, cursor: str | None, found: Sequence[LogLine]) -> Iterator[bytes]:
+    """Lines between two cursors, at most `LINES` bytes of them, or a longer one: it comes in pieces."""
+    whole = _lines(build_id, after, cursor, found)
+    if len(whole) <= LARGEST:
+        yield whole
+        return
+    [line] = found
+    pieces = _cut(line.message)
+    for part, message in enumerate(pieces, 1):
+        piece = {"id": line.id, "timestamp": line.timestamp, "message": message, "part": part, "parts": len(pieces)}
+        yield _lines(build_id, after, cursor if part == len(pieces) else after, [piece])
+
+
+def end(build_id: str, cursor: str | None, about: Mapping[str, Any]) -> bytes:
+    """What comes after the last line: how the build ended, and how its log did."""
+    return msgspec.json.encode({"type": "end", "buildId": build_id, **about, "cursor": cursor})
+
+
+def error(problem: Problem) -> bytes:
+    """A broken rule."""
+    frame = {"type": "error", "code": problem.code, "message": problem.detail}
+    return msgspec.json.encode(frame | ({"errors": problem.errors} if problem.errors else {}))
+
+
+def _lines(build_id: str, after: str | None, cursor: str | None, found: Sequence[Any]) -> bytes:
+    return msgspec.json.encode({"type": "lines", "buildId": build_id, "after": after, "cursor": cursor, "lines": found})
+
+
+def _cut(message: str) -> list[str]:
+    if len(msgspec.json.encode(message)) <= LINES:
+        return [message]
+    half = len(message) // 2
+    return _cut(message[:half]) + _cut(message[half:])

@@ -1,0 +1,274 @@
+"""Watching a build: its viewers get the lines that are stored, as they are stored, and then the end.
+
+Each push sends what a viewer has not got, from the cursor that its subscription keeps. Whatever fails on the way, the
+cursor has not moved past a line that was not sent, so the next push, or the sweep, makes it good; what comes twice has
+an id that the viewer knows (docs/contract.md, the live log).
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from msgspec import Struct
+
+from tidegate import connections, frames, logs, reading
+from tidegate.aws import FAULTS
+from tidegate.connections import Busy, Gone, Subscription
+from tidegate.exceptions import FieldError, InvalidRequest, NotFound, TooManySubscriptions
+from tidegate.observability import logger
+
+MAX_BUILDS = 10  # that one connection may follow
+_MOST = 100_000  # lines; a frame is full of bytes long before
+_AT_ONCE = 32  # viewers that are sent to side by side
+_NEED = timedelta(seconds=5)  # of the lease, to send one frame and to say so
+_PEACE = timedelta(seconds=5)  # for a viewer that did not take a frame
+_PAUSE = 0.5  # seconds until it is tried again by who has the time
+_KNOWN = 1000  # tasks whose build a function remembers
+
+Clock = Callable[[], datetime]
+
+_builds: dict[str, str] = {}
+
+
+class _Lost(Exception):
+    """Somebody else holds the lease by now."""
+
+
+class _Late(Exception):
+    """The time that there was for sending is over."""
+
+
+class _Sheet(Struct, frozen=True):
+    """A page of a log, ready to be sent."""
+
+    frames: list[bytes]
+    cursor: str | None
+    more: bool
+
+
+class _Log:
+    """A build's log as it is to be sent; the first page from each cursor is read once for all who stand there."""
+
+    def __init__(self, build_id: str, now: datetime) -> None:
+        self.view = reading.outlook(build_id, now)
+        self._first: dict[str | None, _Sheet] = {}
+
+    def first(self, cursor: str | None) -> _Sheet:
+        """The next page after a cursor."""
+        if cursor not in self._first:
+            self._first[cursor] = next(self._read(cursor))
+        return self._first[cursor]
+
+    def sheets(self, cursor: str | None) -> Iterator[_Sheet]:
+        """All pages after a cursor."""
+        sheet = self.first(cursor)
+        yield sheet
+        if sheet.more:
+            yield from self._read(sheet.cursor)
+
+    def news(self, cursor: str | None) -> bool:
+        """Whether there is anything to tell who stands at the cursor."""
+        return bool(self.first(cursor).frames) or self.view.over
+
+    def end(self, cursor: str | None) -> bytes:
+        """The frame after the last line."""
+        view = self.view
+        about = {"status": view.build.status, "sealed": view.sealed, "lineCount": view.line_count, "gaps": view.gaps}
+        return frames.end(view.build.id, cursor, about)
+
+    def _read(self, cursor: str | None) -> Iterator[_Sheet]:
+        for page in logs.pages(self.view.tasks, cursor, _MOST, frames.LINES):
+            sent = frames.lines(self.view.build.id, cursor, page.cursor, page.lines) if page.lines else ()
+            yield _Sheet([*sent], page.cursor, page.more)
+            cursor = page.cursor
+
+
+def subscribe(build_id: str, cursor: str | None, connection_id: str, clock: Clock, until: datetime) -> None:
+    """Let a connection follow a build, and send it what there is so far, as much as can be sent until then.
+
+    Raises NotFound, TooManySubscriptions, or InvalidRequest for a wrong cursor; nothing is written then.
+    """
+    try:
+        if cursor:
+            logs.check_cursor(cursor)
+    except logs.BadCursor as error:
+        raise InvalidRequest(errors=(FieldError("cursor", str(error)),)) from error
+    reading.outlook(build_id, clock())
+    if len({*connections.builds_of(connection_id), build_id}) > MAX_BUILDS:
+        raise TooManySubscriptions(f"A connection may follow {MAX_BUILDS} builds")
+    new = Subscription(build_id, connection_id, cursor)
+    connections.subscribe(new, clock())
+    logger.info("viewer subscribed", build_id=build_id, connection=connection_id)
+    _serve(new, _Log(build_id, clock()), clock, until, patient=True)
+
+
+def leave(connection_id: str) -> None:
+    """Forget what a connection that has ended was subscribed to."""
+    for build_id in connections.builds_of(connection_id):
+        connections.remove(build_id, connection_id)
+
+
+def push_task(task_id: str, clock: Clock, until: datetime) -> None:
+    """Send new lines of a task's log to its build's viewers; a task that is not known yet is left to the sweep."""
+    try:
+        build_id = _build_of(task_id)
+    except FAULTS as fault:
+        _tell([fault])
+        return
+    if build_id:
+        push(build_id, clock, until)
+
+
+def push(build_id: str, clock: Clock, until: datetime) -> None:
+    """Send a build's viewers what they have not got; nothing fails over them, and the sweep makes good what does."""
+    _tell(_push(build_id, clock, until))
+
+
+def sweep(clock: Clock, until: datetime) -> None:
+    """Send what pushes have left; faults of the tables are raised together at the end."""
+    faults: list[Exception] = []
+    watched = connections.watched()
+    first = clock().minute % max(1, len(watched))  # so that none is always the one for which no time is left
+    for build_id in watched[first:] + watched[:first]:
+        if clock() < until:
+            faults += _push(build_id, clock, until)
+    if faults:
+        raise ExceptionGroup("some viewers were not served", faults)
+
+
+def _build_of(task_id: str) -> str | None:
+    """Which build a task belongs to, asked once for all its batches."""
+    if task_id not in _builds:
+        origin = logs.origin(task_id)
+        if origin is None:
+            return None
+        if len(_builds) >= _KNOWN:
+            _builds.clear()
+        _builds[task_id] = origin.build_id
+    return _builds[task_id]
+
+
+def _tell(faults: Iterable[Exception]) -> None:
+    for fault in faults:
+        logger.error("viewers not served", exc_info=fault)
+
+
+def _push(build_id: str, clock: Clock, until: datetime) -> list[Exception]:
+    """Serve all viewers of a build side by side; returns what failed, save what is a viewer's own trouble."""
+    try:
+        viewers = connections.of_build(build_id)
+        if not viewers:
+            return []
+        log = _Log(build_id, clock())
+        for cursor in {viewer.cursor for viewer in viewers if not viewer.leased(clock())}:
+            log.first(cursor)
+    except NotFound:
+        logger.warning("viewers of an unknown build", build_id=build_id)
+        return []
+    except FAULTS as fault:
+        return [fault]
+    return _side_by_side(viewers, lambda viewer: _served(viewer, log, clock, until))
+
+
+def _side_by_side(viewers: list[Subscription], serve: Callable[[Subscription], list[Exception]]) -> list[Exception]:
+    if len(viewers) == 1:
+        return serve(viewers[0])
+    from concurrent.futures import ThreadPoolExecutor  # not needed while nobody watches
+
+    connections.prepare()
+    with ThreadPoolExecutor(min(len(viewers), _AT_ONCE)) as threads:
+        return [fault for faults in threads.map(serve, viewers) for fault in faults]
+
+
+def _served(viewer: Subscription, log: _Log, clock: Clock, until: datetime) -> list[Exception]:
+    try:
+        _serve(viewer, log, clock, until)
+    except FAULTS as fault:
+        return [fault]
+    return []
+
+
+def _serve(viewer: Subscription, log: _Log, clock: Clock, until: datetime, *, patient: bool = False) -> None:
+    """Send one viewer what it has not got, unless somebody is at it, who is told that there may be more now."""
+    seen: Subscription | None = viewer
+    lease = uuid4().hex
+    while seen:
+        if seen.leased(clock()):
+            seen = connections.wish(seen)
+            if seen and seen.leased(clock()):
+                return
+        elif not log.news(seen.cursor):
+            return
+        else:
+            seen = connections.take(seen, lease, clock())
+            if seen and seen.lease == lease:
+                _hold(_Turn(seen, clock, until, patient=patient), log, clock)
+                return
+        log = _Log(viewer.build_id, clock())  # what was read may be older than a wish that we answer for now
+
+
+class _Turn:
+    """A viewer for as long as we hold its lease."""
+
+    def __init__(self, held: Subscription, clock: Clock, until: datetime, *, patient: bool) -> None:
+        self.held, self.cursor = held, held.cursor
+        self._clock, self._until, self._patient = clock, until, patient
+        self._ends = clock() + connections.LEASE
+
+    def send(self, log: _Log) -> bool:
+        """Send all there is; whether that was all for now, so that the lease is given back."""
+        for sheet in log.sheets(self.cursor):
+            for frame in sheet.frames:
+                self._post(frame)
+            self.cursor = sheet.cursor
+        if log.view.over:
+            self._post(log.end(self.cursor))
+            connections.end(self.held)
+            return True
+        left = connections.release(self.held, self.cursor)
+        if left is None or left.lease != self.held.lease:
+            return True
+        self.held = left
+        return False
+
+    def _post(self, frame: bytes) -> None:
+        while not self._posted(frame):
+            time.sleep(_PAUSE)
+
+    def _posted(self, frame: bytes) -> bool:
+        now = self._clock()
+        if now >= self._until:
+            raise _Late
+        if now > self._ends - _NEED:
+            if not connections.renew(self.held, self.cursor, now):
+                raise _Lost
+            self._ends = now + connections.LEASE
+        try:
+            connections.post(self.held.connection_id, frame)
+        except Busy:
+            if self._patient:
+                return False
+            raise
+        return True
+
+
+def _hold(turn: _Turn, log: _Log, clock: Clock) -> None:
+    """Send to a viewer until nothing is left and nobody wishes for more, or it cannot go on."""
+    held = turn.held
+    keys: dict[str, Any] = {"build_id": held.build_id, "connection": held.connection_id}
+    try:
+        while not turn.send(log):
+            log = _Log(held.build_id, clock())
+    except Gone:
+        logger.info("viewer gone", **keys)
+        connections.remove(held.build_id, held.connection_id)
+    except Busy as busy:
+        logger.warning("viewer busy", reason=str(busy), **keys)
+        connections.leave(held, turn.cursor, clock() + _PEACE)
+    except _Late:
+        logger.info("viewer not caught up", **keys)
+        connections.leave(held, turn.cursor, clock())
+    except _Lost:
+        logger.warning("viewer served by another", **keys)

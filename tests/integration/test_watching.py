@@ -1,0 +1,448 @@
+"""The live log against moto and viewers that are told what to do."""
+
+import threading
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+from msgspec.structs import replace
+
+from functions.log_forwarder.app import handler
+from scripts.events import BUILD, TASK
+from tests.fakes import Client, FakeConnections, client_error
+from tests.integration.test_logs import CONTEXT, batch, event_id, pack
+from tests.integration.test_logs import send as store
+from tidegate import aws, builds, connections, frames, logs, reading, watching
+from tidegate.exceptions import InvalidRequest, NotFound, TooManySubscriptions
+from tidegate.settings import Settings
+from tidegate.status import Status
+
+NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+GONE = client_error("GoneException", "gone", "PostToConnection")
+FULL = client_error("LimitExceededException", "the client's buffer is full", "PostToConnection")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock(stack: Settings) -> Clock:
+    builds.create(BUILD)
+    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    return Clock()
+
+
+@pytest.fixture
+def viewers(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeConnections:
+    fake = FakeConnections()
+    monkeypatch.setattr(aws, "connections", lambda: fake)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    return fake
+
+
+def put(numbers: Iterable[int]) -> None:
+    logs.put(batch([(number, f"line {number}") for number in numbers]), NOW)
+
+
+def end(status: Status = Status.READY) -> None:
+    build = builds.get(BUILD.id)
+    assert build
+    builds.save(build, replace(build, status=status, finished_at=NOW, open=None), NOW)
+
+
+def subscribe(clock: Clock, name: str = "a", cursor: str | None = None) -> None:
+    watching.subscribe(BUILD.id, cursor, name, clock, clock() + 15 * SECOND)
+
+
+def push(clock: Clock) -> None:
+    watching.push_task(TASK, clock, clock() + 5 * SECOND)
+
+
+def client(viewers: FakeConnections, name: str = "a", cursor: str | None = None) -> Client:
+    found = Client(cursor)
+    for frame in viewers.frames.get(name, []):
+        found.take(frame)
+    return found
+
+
+def lines(viewers: FakeConnections, name: str = "a", cursor: str | None = None) -> list[str]:
+    return [*client(viewers, name, cursor).lines.values()]
+
+
+def subscriptions() -> list[dict[str, Any]]:
+    return [aws.from_item(item) for item in aws.dynamodb().scan(TableName="ConnectionsTable")["Items"]]
+
+
+def expect(*numbers: int) -> list[str]:
+    return [f"line {number}" for number in numbers]
+
+
+# the way it goes
+
+
+def test_lines_so_far_then_each_batch_then_the_end(clock: Clock, viewers: FakeConnections) -> None:
+    put([1, 2])
+    subscribe(clock)
+    assert lines(viewers) == expect(1, 2)
+    put([3])
+    push(clock)
+    put([4, 5])
+    push(clock)
+    push(clock)
+    end()
+    push(clock)
+    assert lines(viewers) == expect(1, 2, 3, 4, 5)
+    assert client(viewers).end is None, "the log is not sealed yet"
+    logs.seal(TASK, logs.Seal(5), NOW)
+    watching.push(BUILD.id, clock, clock() + 5 * SECOND)
+    last = viewers.frames["a"][-1]
+    assert {name: last[name] for name in ("type", "buildId", "status", "sealed", "lineCount", "gaps")} == {
+        "type": "end",
+        "buildId": BUILD.id,
+        "status": "ready",
+        "sealed": True,
+        "lineCount": 5,
+        "gaps": [],
+    }
+    assert last["cursor"] == viewers.frames["a"][-2]["cursor"]
+    assert subscriptions() == []
+    push(clock)
+    assert len(viewers.frames["a"]) == 4
+
+
+def test_frames_are_a_chain_of_cursors(clock: Clock, viewers: FakeConnections) -> None:
+    put([1])
+    subscribe(clock)
+    put([2])
+    push(clock)
+    put([3])
+    push(clock)
+    first, second, third = viewers.frames["a"]
+    assert [first["after"], second["after"], third["after"]] == [None, first["cursor"], second["cursor"]]
+    assert set(first) == {"type", "buildId", "after", "cursor", "lines"}
+    assert first["lines"] == [{"id": event_id(1), "timestamp": 1, "message": "line 1"}]
+    page = reading.read_log(BUILD.id, second["cursor"], 10, NOW)
+    assert [line.message for line in page.page.lines] == expect(3), "the same cursors as GET /logs has"
+
+
+def test_viewer_that_comes_back_goes_on_where_it_was(clock: Clock, viewers: FakeConnections) -> None:
+    put([1, 2])
+    subscribe(clock, "before")
+    watching.leave("before")
+    put([3])
+    push(clock)
+    cursor = client(viewers, "before").cursor
+    subscribe(clock, "after", cursor)
+    assert lines(viewers, "before") == expect(1, 2)
+    assert lines(viewers, "after", cursor) == expect(3)
+
+
+def test_subscribing_again_starts_from_the_cursor(clock: Clock, viewers: FakeConnections) -> None:
+    put([1])
+    subscribe(clock)
+    cursor = viewers.frames["a"][0]["cursor"]
+    put([2])
+    push(clock)
+    subscribe(clock, cursor=cursor)
+    assert [frame["after"] for frame in viewers.frames["a"]] == [None, cursor, cursor]
+    assert lines(viewers) == expect(1, 2)
+    assert len(subscriptions()) == 1
+
+
+def test_build_that_has_ended_is_told_at_once(clock: Clock, viewers: FakeConnections) -> None:
+    put([1])
+    end(Status.FAILED)
+    logs.seal(TASK, logs.Seal(3, event_id(1), "CloudWatch did not show the rest of the log"), NOW)
+    subscribe(clock)
+    found = client(viewers)
+    assert [*found.lines.values()] == expect(1)
+    assert found.end
+    assert (found.end["status"], found.end["lineCount"]) == ("failed", 3)
+    assert found.end["gaps"] == [{"after": event_id(1), "reason": "CloudWatch did not show the rest of the log"}]
+    assert subscriptions() == []
+
+
+def test_build_that_never_had_a_task_ends_too(clock: Clock, viewers: FakeConnections) -> None:
+    waiting = replace(BUILD, id="01JD6Q2V8W3M4N5P6R7S8T9VAC", tasks=(), task_arn=None, status=Status.QUEUED)
+    builds.create(waiting)
+    watching.subscribe(waiting.id, None, "a", clock, clock() + SECOND)
+    assert viewers.frames == {}
+    builds.save(waiting, replace(waiting, status=Status.CANCELED, finished_at=NOW, open=None), NOW)
+    watching.sweep(clock, clock() + SECOND)
+    [only] = viewers.frames["a"]
+    assert (only["type"], only["status"], only["lineCount"]) == ("end", "canceled", 0)
+
+
+def test_log_without_a_seal_ends_after_three_minutes(clock: Clock, viewers: FakeConnections) -> None:
+    put([1])
+    end()
+    subscribe(clock)
+    assert client(viewers).end is None
+    clock.now += timedelta(minutes=3)
+    watching.sweep(clock, clock() + SECOND)
+    found = client(viewers).end
+    assert found
+    assert (found["sealed"], found["lineCount"]) == (False, None)
+
+
+def test_long_log_comes_in_frames_that_fit(clock: Clock, viewers: FakeConnections) -> None:
+    texts = [f"{number} " + "é\x1b[31m" * 60 for number in range(1200)]
+    logs.put(batch(enumerate(texts)), NOW)
+    subscribe(clock)
+    assert len(viewers.frames["a"]) > 3
+    assert lines(viewers) == texts
+
+
+def test_line_longer_than_a_frame_comes_in_pieces(clock: Clock, viewers: FakeConnections) -> None:
+    texts = ["before", "\x1b" * 100_000, "x" * 200_000, "after"]
+    logs.put(batch(enumerate(texts)), NOW)
+    subscribe(clock)
+    assert lines(viewers) == texts
+    long = [frame for frame in viewers.frames["a"] if "part" in frame["lines"][0]]
+    assert len(long) > 8
+    assert all(
+        frame["after"] == frame["cursor"] for frame in long if frame["lines"][0]["part"] < frame["lines"][0]["parts"]
+    )
+
+
+def test_late_lines_come_late(clock: Clock, viewers: FakeConnections) -> None:
+    put([1])
+    put([5])
+    subscribe(clock)
+    put([3])
+    push(clock)
+    assert lines(viewers) == expect(1, 5, 3)
+
+
+# what is refused
+
+
+def test_unknown_build_wrong_cursor_and_too_many_builds_write_nothing(clock: Clock, viewers: FakeConnections) -> None:
+    until = clock() + SECOND
+    with pytest.raises(NotFound):
+        watching.subscribe("01JD6R00000000000000000000", None, "a", clock, until)
+    with pytest.raises(InvalidRequest) as refused:
+        watching.subscribe(BUILD.id, "x", "a", clock, until)
+    assert refused.value.errors[0].field == "cursor"
+    assert subscriptions() == []
+    for number in range(watching.MAX_BUILDS):
+        build = replace(BUILD, id=f"01JD6Q2V8W3M4N5P6R7S8T9V{number:02}")
+        builds.create(build)
+        watching.subscribe(build.id, None, "a", clock, until)
+    with pytest.raises(TooManySubscriptions):
+        subscribe(clock)
+    assert len(subscriptions()) == watching.MAX_BUILDS
+    watching.leave("a")
+    assert subscriptions() == []
+
+
+# viewers in trouble
+
+
+def test_connection_that_is_gone_is_forgotten(clock: Clock, viewers: FakeConnections) -> None:
+    subscribe(clock)
+    subscribe(clock, "b")
+    viewers.troubles["a"] = GONE
+    put([1])
+    push(clock)
+    assert lines(viewers, "b") == expect(1)
+    assert [each["connectionId"] for each in subscriptions()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [FULL, client_error("ForbiddenException", "no", "PostToConnection"), ReadTimeoutError(endpoint_url="x")],
+    ids=["full", "denied", "silent"],
+)
+def test_viewer_that_does_not_take_a_frame_is_left_in_peace_and_misses_nothing(
+    clock: Clock, viewers: FakeConnections, trouble: Exception
+) -> None:
+    subscribe(clock)
+    subscribe(clock, "b")
+    viewers.troubles["a"] = trouble
+    put([1])
+    push(clock)
+    posts = viewers.posts
+    put([2])
+    push(clock)
+    assert viewers.posts == posts + 1, "only b is sent to so soon"
+    viewers.troubles.clear()
+    clock.now += 6 * SECOND
+    put([3])
+    push(clock)
+    assert lines(viewers) == lines(viewers, "b") == expect(1, 2, 3)
+
+
+def test_new_viewer_that_is_slow_at_first_is_waited_for(clock: Clock, viewers: FakeConnections) -> None:
+    put([1])
+    tries = iter([FULL, ReadTimeoutError(endpoint_url="x"), None])
+
+    def stumble() -> None:
+        if trouble := next(tries):
+            raise trouble
+
+    viewers.troubles["a"] = stumble
+    subscribe(clock)
+    assert lines(viewers) == expect(1)
+
+
+def test_time_for_sending_is_bounded_and_the_rest_comes_later(clock: Clock, viewers: FakeConnections) -> None:
+    logs.put(batch((number, f"line {number} " + "x" * 1000) for number in range(1000)), NOW)
+
+    def pass_time() -> None:
+        clock.now += 2 * SECOND
+
+    viewers.troubles["a"] = pass_time
+    subscribe(clock)
+    assert len(viewers.frames["a"]) == 8, "fifteen seconds"
+    viewers.troubles.clear()
+    watching.sweep(clock, clock() + 5 * SECOND)
+    found = client(viewers)
+    assert len(found.lines) == 1000
+    assert sum(len(frame["lines"]) for frame in viewers.frames["a"]) == 1000, "nothing came twice"
+
+
+@pytest.mark.usefixtures("atomic")
+def test_slow_viewer_keeps_no_other_from_its_lines(clock: Clock, viewers: FakeConnections) -> None:
+    names = ["slow", "b", "c", "dead"]
+    for name in names:
+        subscribe(clock, name)
+    others = threading.Event()
+    viewers.troubles["slow"] = lambda: None if others.wait(20) else pytest.fail("the others wait for the slow one")
+    viewers.troubles["dead"] = GONE
+    put([1])
+
+    def watch() -> None:
+        while not all(viewers.frames.get(name) for name in ("b", "c")):
+            others.wait(0.001)
+        others.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    push(clock)
+    watcher.join()
+    for name in ("slow", "b", "c"):
+        assert lines(viewers, name) == expect(1)
+    assert "dead" not in viewers.frames
+
+
+@pytest.mark.parametrize("trouble", [GONE, FULL, ReadTimeoutError(endpoint_url="x")], ids=["gone", "full", "silent"])
+def test_forwarder_succeeds_when_every_viewer_fails(clock: Clock, viewers: FakeConnections, trouble: Exception) -> None:
+    for name in "abc":
+        subscribe(clock, name)
+        viewers.troubles[name] = trouble
+    handler({"awslogs": {"data": pack(body([1, 2]))}}, CONTEXT)
+    assert [line.message for line in logs.read([TASK], None, 10).lines] == expect(1, 2)
+
+
+def test_forwarder_succeeds_when_the_table_of_viewers_fails(
+    clock: Clock, viewers: FakeConnections, set_environment: Any
+) -> None:
+    set_environment("CONNECTIONS_TABLE", "gone")
+    handler({"awslogs": {"data": pack(body([1, 2]))}}, CONTEXT)
+    assert len(logs.read([TASK], None, 10).lines) == 2
+    with pytest.raises(aws.FAULTS):
+        watching.sweep(clock, clock() + SECOND)
+
+
+def body(numbers: Iterable[int]) -> dict[str, Any]:
+    return {
+        "messageType": "DATA_MESSAGE",
+        "logStream": f"build/builder/{TASK}",
+        "logEvents": [{"id": event_id(n), "timestamp": n, "message": f"line {n}"} for n in numbers],
+    }
+
+
+# whose turn it is
+
+
+def test_who_finds_the_lease_taken_leaves_it_to_the_holder(clock: Clock, viewers: FakeConnections) -> None:
+    subscribe(clock)
+    put([1])
+
+    def meanwhile() -> None:
+        viewers.troubles.clear()
+        put([2])
+        push(clock)
+        assert "a" not in viewers.frames, "a second one would mix up the order"
+
+    viewers.troubles["a"] = meanwhile
+    push(clock)
+    assert [len(frame["lines"]) for frame in viewers.frames["a"]] == [1, 1]
+    assert lines(viewers) == expect(1, 2)
+
+
+def test_lease_of_one_that_died_is_taken_over(clock: Clock, viewers: FakeConnections) -> None:
+    subscribe(clock)
+    put([1])
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    viewers.troubles["a"] = die
+    with pytest.raises(KeyboardInterrupt):
+        push(clock)
+    viewers.troubles.clear()
+    push(clock)
+    assert lines(viewers) == []
+    clock.now += connections.LEASE
+    push(clock)
+    assert lines(viewers) == expect(1)
+
+
+def test_one_that_lost_its_lease_stops(clock: Clock, viewers: FakeConnections) -> None:
+    logs.put(batch((number, f"line {number} " + "x" * 1000) for number in range(1000)), NOW)
+
+    def hang() -> None:
+        viewers.troubles.clear()
+        clock.now += connections.LEASE
+        watching.push(BUILD.id, clock, clock() + 5 * SECOND)
+
+    viewers.troubles["a"] = hang
+    watching.subscribe(BUILD.id, None, "a", clock, clock() + timedelta(minutes=5))
+    found = client(viewers)
+    assert len(found.lines) == 1000
+    assert sum(len(frame["lines"]) for frame in viewers.frames["a"]) < 1000 + 200, "the frame under way, and no more"
+    [left] = subscriptions()
+    assert "lease" not in left
+
+
+# what it costs when nobody watches
+
+
+def test_batch_that_nobody_watches_costs_one_query(
+    clock: Clock, stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws, "connections", lambda: pytest.fail("nobody is there to be sent to"))
+    client: Any = aws.dynamodb()
+    real, calls = client._make_api_call, []
+    monkeypatch.setattr(client, "_make_api_call", lambda name, wanted: calls.append(name) or real(name, wanted))
+    for number in range(3):
+        put([number])
+        push(clock)
+    assert calls == ["PutItem", "GetItem", "Query", "PutItem", "Query", "PutItem", "Query"]
+
+
+def test_task_that_is_not_known_yet_is_left_to_the_sweep(clock: Clock, viewers: FakeConnections) -> None:
+    subscribe(clock)
+    store([(1, "line 1")], task="0" * 32)
+    watching.push_task("0" * 32, clock, clock() + SECOND)
+    logs.name_task("0" * 32, BUILD.id, BUILD.project_slug, NOW)
+    put([2])
+    watching.sweep(clock, clock() + SECOND)
+    assert lines(viewers) == expect(2)
+
+
+def test_frames_leave_room_for_cursors() -> None:
+    longest = "c" * 10_000
+    [frame] = frames.lines(BUILD.id, longest, longest, [logs.LogLine(event_id(1), 1, "x" * (frames.LINES - 200))])
+    assert len(frame) <= frames.LARGEST
