@@ -86,6 +86,20 @@ def test_what_the_subscription_missed_is_fetched_and_the_log_sealed(cloudwatch: 
     assert len(cloudwatch.asked) == 1, "a sealed log is not compared for each event"
 
 
+def test_filled_gaps_are_read_in_their_place(cloudwatch: FakeCloudWatch) -> None:
+    cloudwatch.lines = [*(f"line {number}" for number in range(9)), CLOSING]
+    cloudwatch.page = 100
+    deliver(cloudwatch, 2, 3)
+    deliver(cloudwatch, 6, 7)
+    sealing.see_end(ended(), NOW)
+    read: list[str] = []
+    page = logs.read([TASK], None, 3)
+    while page.lines:
+        read += [line.message for line in page.lines]
+        page = logs.read([TASK], page.cursor, 3)
+    assert read == cloudwatch.lines
+
+
 def test_nothing_missing_writes_no_lines(cloudwatch: FakeCloudWatch) -> None:
     cloudwatch.lines = ["one", CLOSING]
     deliver(cloudwatch, 0, 1)

@@ -5,6 +5,7 @@ there, and else when two looks agree. In any case the reconciler looks once more
 """
 
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -102,11 +103,12 @@ def _fetch(watch: logs.Watch, known: set[str], now: datetime) -> _Fetched:
     fetched = _Fetched(watch.since, watch.last)
     try:
         for page in cloudwatch.read(watch.task_id, watch.since):
-            missing = [line for line in page if line.id not in known]
-            if missing:
-                events = tuple(logs.Event(line.id, line.timestamp, line.message) for line in missing)
-                logs.put(logs.Batch("DATA_MESSAGE", cloudwatch.stream_of(watch.task_id), events), now)
-                logger.info("missed lines stored", task=watch.task_id, lines=len(missing))
+            # Gap by gap: a chunk that reaches over lines that are there would be read before them.
+            for missing, gap in groupby(page, lambda line: line.id not in known):
+                if missing:
+                    events = tuple(logs.Event(line.id, line.timestamp, line.message) for line in gap)
+                    logs.put(logs.Batch("DATA_MESSAGE", cloudwatch.stream_of(watch.task_id), events), now)
+                    logger.info("missed lines stored", task=watch.task_id, lines=len(events))
             fetched.pages += 1
             if page:
                 fetched.since, fetched.last = page[-1].timestamp, page[-1].id
