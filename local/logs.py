@@ -51,6 +51,7 @@ class Logs:
         self._deliver = deliver
         self._lock = threading.Lock()
         self._last = 0
+        self._recent: tuple[Path | None, int, list[tuple[str, int, str]]] = (None, 0, [])  # the stream read last
 
     def stream(self, group: str, name: str) -> "Stream":
         """Open a stream for writing."""
@@ -104,16 +105,20 @@ class Logs:
             raise LogError("InvalidParameterException", "The local stack does not filter by pattern.")
         names = request.get("logStreamNames") or self._names(group, request.get("logStreamNamePrefix", ""))
         found = [
-            {"logStreamName": name, "timestamp": at, "message": message, "ingestionTime": at, "eventId": event_id}
+            (event_id, name, at, message)
             for name in names
             for event_id, at, message in self._read(group, name)
             if request.get("startTime", 0) <= at < request.get("endTime", 1 << 62)
         ]
-        found.sort(key=lambda event: event["eventId"])
+        found.sort()
         first = int(request.get("nextToken", "0"))
         last = first + request.get("limit", 10_000)
         more = {"nextToken": str(last)} if last < len(found) else {}
-        return {"events": found[first:last], "searchedLogStreams": [], **more}
+        events = [
+            {"logStreamName": name, "timestamp": at, "message": message, "ingestionTime": at, "eventId": event_id}
+            for event_id, name, at, message in found[first:last]
+        ]
+        return {"events": events, "searchedLogStreams": [], **more}
 
     def _get(self, group: str, request: Mapping[str, Any]) -> dict[str, Any]:
         events = [
@@ -158,8 +163,17 @@ class Logs:
         path = self._path(group, stream)
         if not path.exists():
             raise LogError("ResourceNotFoundException", "The specified log stream does not exist.")
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [tuple(json.loads(line)) for line in lines[:-1]]  # a line cut off by a kill has no end
+        with self._lock:
+            known, end, lines = self._recent
+            if known != path:
+                end, lines = 0, []
+            with path.open("rb") as file:
+                file.seek(end)
+                new = file.read()
+            new = new[: new.rfind(b"\n") + 1]  # a line cut off by a kill has no end
+            lines = lines + [tuple(json.loads(line)) for line in new.splitlines()]
+            self._recent = (path, end + len(new), lines)
+        return lines
 
     def _path(self, group: str, stream: str) -> Path:
         return self._folder / quote(group, safe="") / f"{quote(stream, safe='')}.jsonl"

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -87,6 +88,8 @@ class WebSocketGateway:
             close_timeout=CLOSE_SECONDS,
             max_size=(MESSAGE_BYTES, FRAME_BYTES),
         )
+        # Accepted sockets inherit it; the system's own would hold megabytes for a client that does not read.
+        self._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MESSAGE_BYTES)
         self.port: int = self._server.socket.getsockname()[1]
         self._check = check(self.port)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

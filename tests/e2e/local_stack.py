@@ -82,13 +82,13 @@ class LocalStack:
         """Build to the end."""
         return self.wait_for(self.start_build(url, **options)["buildId"], *FINAL, seconds=seconds)
 
-    def log(self, build_id: str) -> list[str]:
+    def log(self, build_id: str, limit: int = 50) -> list[str]:
         """All lines of a build's log, page by page."""
         lines: list[str] = []
         cursor = ""
         for _ in range(1000):
             page = self.api(
-                "GET", f"/v1/builds/{build_id}/logs?limit=50" + (f"&cursor={cursor}" if cursor else "")
+                "GET", f"/v1/builds/{build_id}/logs?limit={limit}" + (f"&cursor={cursor}" if cursor else "")
             ).json
             lines += [line["message"] for line in page["lines"]]
             cursor = page["cursor"] or cursor
