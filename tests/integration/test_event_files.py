@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from scripts.events import BUILD, SITES_URL, TASK, Case, cases, set_up
-from tests.fakes import FakeEcs
-from tidegate import builds, logs, slots
+from tests.fakes import FakeConnections, FakeEcs
+from tidegate import aws, builds, logs, slots
 from tidegate.events import parse_started_by
 
 CONTEXT = SimpleNamespace(
@@ -67,6 +67,36 @@ def test_log_forwarder(case: Case) -> None:
     handle(case)
     lines = len(logs.read([TASK], None, 100).lines)
     assert (f"{lines} lines" if lines else "nothing") == case.answer
+
+
+@of("viewers")
+def test_viewers(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections = FakeConnections()
+    monkeypatch.setattr(aws, "connections", lambda: connections)
+    for name in ("first", "next", "last"):
+        handle(Case("log-forwarder", f"log-forwarder-{name}-batch", ""))
+    answer = handle(case)
+    frames = connections.frames.get(case.event()["requestContext"]["connectionId"], [])
+    assert f"{answer['statusCode']} {told(frames)}" == case.answer
+    subscriptions = aws.dynamodb().scan(TableName="ConnectionsTable")["Items"]
+    assert bool(subscriptions) == case.answer.endswith(" lines")
+
+
+def told(frames: list[dict[str, Any]]) -> str:
+    if not frames:
+        return "nothing"
+    [frame] = frames
+    if frame["type"] == "error":
+        fields = ", ".join(sorted(error["field"] for error in frame.get("errors", [])))
+        return f"{frame['code']} {fields}".strip()
+    return f"{len(frame['lines'])} lines" if frame["type"] == "lines" else str(frame["type"])
+
+
+def test_disconnect_forgets_what_the_connection_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws, "connections", FakeConnections)
+    for name in ("connect", "subscribe", "disconnect"):
+        handle(Case("viewers", f"viewers-{name}", ""))
+    assert aws.dynamodb().scan(TableName="ConnectionsTable")["Items"] == []
 
 
 @of("reconciler")
