@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sts import STSClient
 
 # Three tries of at most seven seconds fit into the functions' time limits; the same request is sent again, so the same
@@ -70,6 +72,13 @@ def ecs() -> "ECSClient":
 
 
 @cache
+def functions() -> "LambdaClient":
+    """The Lambda client."""
+    client: LambdaClient = _create("lambda", _CONFIG)
+    return client
+
+
+@cache
 def logs() -> "CloudWatchLogsClient":
     """The CloudWatch Logs client."""
     client: CloudWatchLogsClient = _create("logs", _CONFIG)
@@ -80,6 +89,13 @@ def logs() -> "CloudWatchLogsClient":
 def s3() -> "S3Client":
     """The S3 client, with the function's own credentials."""
     client: S3Client = _create("s3", _S3_CONFIG)
+    return client
+
+
+@cache
+def secrets() -> "SecretsManagerClient":
+    """The Secrets Manager client."""
+    client: SecretsManagerClient = _create("secretsmanager", _CONFIG)
     return client
 
 

@@ -21,6 +21,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from tidegate import aws
 from tidegate.model import LogLine, LogPage
@@ -140,6 +141,16 @@ def store(data: str, now: datetime) -> Delivery:
     if batch.message_type == "DATA_MESSAGE":
         put(batch, now)
     return Delivery(batch.message_type, batch.task_id, len(batch.log_events))
+
+
+def lines_of(data: str) -> Batch:
+    """The lines of what `store` has taken, cut as it cuts them."""
+    body = zlib.decompress(base64.b64decode(data), _GZIP)
+    batch = _decode(body)
+    if len(body) <= MAX_LINE_BYTES:
+        return batch
+    events = tuple(replace(event, message=_cut(event.message)) for event in batch.log_events)
+    return replace(batch, log_events=events)
 
 
 def _fits(events: list[bytes]) -> bool:

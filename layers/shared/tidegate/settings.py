@@ -37,6 +37,10 @@ class Settings(Struct, frozen=True):
     git_protocols: Texts
     allow_private_git_hosts: bool
     assign_public_ip: Literal["ENABLED", "DISABLED"] = "ENABLED"
+    log_sink_url: str = ""
+    log_sink_secret: str = ""
+    log_forwarder: str = ""
+    powertools_service_name: Text = "tidegate"
 
 
 _LISTS = {"subnets", "security_groups", "git_protocols"}
