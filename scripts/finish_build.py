@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 # What the functions call; endpoints.json also knows their neighbours under other names.
-SERVICES = {"apigatewaymanagementapi", "dynamodb", "ecs", "logs", "s3", "sts"}
+SERVICES = {"apigatewaymanagementapi", "dynamodb", "ecs", "lambda", "logs", "s3", "secretsmanager", "sts"}
 ENDPOINTS = SERVICES | {"execute-api"}
 # The roots of every AWS endpoint outside China: https://www.amazontrust.com/repository/
 ROOTS = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_template import FUNCTIONS, STARTERS, as_list, statements
+from tests.unit.test_template import FUNCTIONS, as_list, of_type, statements
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers/shared/tidegate"
@@ -27,7 +27,11 @@ TABLES = {
     "logs_table": "LogsTable",
     "connections_table": "ConnectionsTable",
 }
-ACTIONS = {"connections:PostToConnection": "execute-api:ManageConnections"}  # where they are not the call's own name
+ACTIONS = {  # where they are not the call's own name
+    "connections:PostToConnection": "execute-api:ManageConnections",
+    "functions:Invoke": "lambda:InvokeFunction",
+    "secrets:GetSecretValue": "secretsmanager:GetSecretValue",
+}
 
 # What the code below a function could call by its shape, but never does.
 NEVER = {
@@ -97,7 +101,9 @@ def reachable(folder: str) -> set[Call]:
 
 def allowed(function: str) -> set[Call]:
     """What the function's role and the policies attached to it allow."""
-    mine = {f"{function}Role"} | ({"StartBuildsPolicy"} if function in STARTERS else set())
+    role = {"Ref": f"{function}Role"}
+    attached = {name for name, each in of_type("AWS::IAM::ManagedPolicy").items() if role in each["Roles"]}
+    mine = {f"{function}Role"} | attached
     return {
         (action, _table(resource) if action.startswith("dynamodb:") else "")
         for name, each in statements()
@@ -145,4 +151,8 @@ def test_calls_are_found() -> None:
         ("s3:PutObject", ""),
         ("sts:AssumeRole", ""),
     } <= found
-    assert {("dynamodb:PutItem", "LogsTable"), ("execute-api:ManageConnections", "")} <= reachable("log_forwarder")
+    assert {
+        ("dynamodb:PutItem", "LogsTable"),
+        ("execute-api:ManageConnections", ""),
+        ("secretsmanager:GetSecretValue", ""),
+    } <= reachable("log_forwarder")

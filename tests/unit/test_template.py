@@ -27,6 +27,11 @@ FUNCTIONS = [
     "SitesFunction",
 ]
 STARTERS = ["ApiFunction", "TaskStateChangeFunction", "ReconcilerFunction"]
+# Variables that only one function has.
+OWN_VARIABLES = {
+    "LogForwarderFunction": {"LOG_SINK_URL", "LOG_SINK_SECRET"},
+    "ReconcilerFunction": {"LOG_FORWARDER"},
+}
 
 
 @cache
@@ -106,9 +111,10 @@ def test_environment_is_the_contract(name: str) -> None:
     table = (ROOT / "docs/contract.md").read_text(encoding="utf-8").partition("## Functions' environment")[2]
     contract = set(re.findall(r"`([A-Z_]+)`", "".join(re.findall(r"(?m)^\|([^|]+)\|", table))))
     variables = set(properties(name)["Environment"]["Variables"])
-    assert variables == contract
-    read_by_libraries = {"POWERTOOLS_SERVICE_NAME", "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI"}
-    assert variables - read_by_libraries == {field.upper() for field in Settings.__struct_fields__}
+    others = set[str]().union(*OWN_VARIABLES.values()) - OWN_VARIABLES.get(name, set())
+    assert variables == contract - others
+    read_by_libraries = {"AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI"}
+    assert contract - read_by_libraries == {field.upper() for field in Settings.__struct_fields__}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -225,7 +231,7 @@ def test_statements_on_patterns_of_arns_stay_in_this_account() -> None:
                     assert "${AWS::Region}:${AWS::AccountId}:" in pattern, name
                 case {"Fn::Sub": str(pattern)}:
                     assert re.match(r"\$\{\w+\.Arn\}/", pattern), name
-                case {"Fn::GetAtt": [_, "Arn"]} | "*":
+                case {"Fn::GetAtt": [_, "Arn"]} | {"Ref": "LogSinkSecretArn"} | "*":
                     pass
                 case _:
                     pytest.fail(f"{name}: {resource}")
@@ -280,6 +286,46 @@ def test_forwarder_may_write_nothing_but_logs_and_what_viewers_got() -> None:
         ("dynamodb:DeleteItem", "ConnectionsTable"),
         ("sqs:SendMessage", "FailedInvocationsQueue"),
     }
+
+
+@pytest.mark.parametrize(
+    ("policy", "condition", "roles", "allowed"),
+    [
+        (
+            "SendLogsPolicy",
+            "HasLogSink",
+            ["LogForwarderFunctionRole"],
+            [("dynamodb:GetItem", "LogsTable"), ("dynamodb:GetItem", "BuildsTable")],
+        ),
+        (
+            "LogSinkSecretPolicy",
+            "HasLogSinkSecret",
+            ["LogForwarderFunctionRole"],
+            [("secretsmanager:GetSecretValue", "LogSinkSecretArn")],
+        ),
+        (
+            "HandOverLogsPolicy",
+            "HasLogSink",
+            ["ReconcilerFunctionRole"],
+            [("lambda:InvokeFunction", "LogForwarderFunction")],
+        ),
+    ],
+)
+def test_what_a_sink_needs_is_allowed_only_with_one(
+    policy: str, condition: str, roles: list[str], allowed: list[tuple[str, str]]
+) -> None:
+    assert resources()[policy]["Condition"] == condition
+    assert [target(role) for role in properties(policy)["Roles"]] == roles
+    found = [(each["Action"], target(each["Resource"])) for name, each in statements() if name == policy]
+    assert found == allowed
+
+
+def test_sink_and_forwarder_are_named_only_where_they_are_used() -> None:
+    variables = {name: properties(name)["Environment"]["Variables"] for name in OWN_VARIABLES}
+    assert variables["LogForwarderFunction"]["LOG_SINK_URL"] == {"Ref": "LogSinkUrl"}
+    assert variables["LogForwarderFunction"]["LOG_SINK_SECRET"] == {"Ref": "LogSinkSecretArn"}
+    forwarder = {"Fn::GetAtt": ["LogForwarderFunction", "Arn"]}
+    assert variables["ReconcilerFunction"]["LOG_FORWARDER"] == {"Fn::If": ["HasLogSink", forwarder, ""]}
 
 
 def test_sites_reads_files_and_projects_only() -> None:
@@ -474,6 +520,16 @@ def test_defaults_keep_their_own_constraints() -> None:
         ("SubnetIds", "subnet-0ecd2fd77ab6a0ab1,subnet-0ecd2fd77ab6a0ab2", True),
         ("SubnetIds", "subnet-0ecd2fd77ab6a0ab1,", False),
         ("VpcId", "subnet-0ecd2fd77ab6a0ab1", False),
+        ("LogSinkUrl", "https://otlp.example.com/v1/logs", True),
+        ("LogSinkUrl", "https://otlp.example.com:4318/otlp/v1/logs", True),
+        ("LogSinkUrl", "http://127.0.0.1:4318/v1/logs", True),
+        ("LogSinkUrl", "http://otlp.example.com/v1/logs", False),
+        ("LogSinkUrl", "http://127.0.0.1.example.com/v1/logs", False),
+        ("LogSinkUrl", "https://key@otlp.example.com/v1/logs", False),
+        ("LogSinkUrl", "https://otlp.example.com/v1/logs?key=1", False),
+        ("LogSinkSecretArn", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:sink-a1b2c3", True),
+        ("LogSinkSecretArn", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:*", False),
+        ("LogSinkSecretArn", "sink", False),
     ],
 )
 def test_patterns(name: str, value: str, *, fits: bool) -> None:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Annotated
@@ -169,24 +169,27 @@ def _decode(body: bytes) -> Batch:
         return msgspec.json.decode(text.encode("utf-8", "replace"), type=Batch)
 
 
-def put(batch: Batch, now: datetime) -> None:
-    """Store the lines of a batch; storing them again changes nothing."""
+def put(batch: Batch, now: datetime, *, fetched: bool = False) -> None:
+    """Store the lines of a batch; storing them again changes nothing.
+
+    `fetched`: the subscription has not delivered them (yet), so that nobody but the store knows of them.
+    """
     lines = sorted({event.id: (event.id, event.timestamp, _cut(event.message)) for event in batch.log_events}.values())
     if lines:
-        _put(batch.task_id, lines, _expiry(now))
+        _put(batch.task_id, lines, _expiry(now), {"fetched": True} if fetched else {})
 
 
-def _put(task_id: str, lines: list[_Line], expires: int) -> None:
+def _put(task_id: str, lines: list[_Line], expires: int, more: Mapping[str, bool]) -> None:
     data = zlib.compress(msgspec.msgpack.encode(lines))  # which, unlike JSON, does not blow up control characters
     if len(data) > _MAX_CHUNK and len(lines) > 1:
         half = len(lines) // 2
-        _put(task_id, lines[:half], expires)
-        _put(task_id, lines[half:], expires)
+        _put(task_id, lines[:half], expires, more)
+        _put(task_id, lines[half:], expires, more)
         return
-    _write(task_id, [line[0] for line in lines], data, expires)
+    _write(task_id, [line[0] for line in lines], data, expires, more)
 
 
-def _write(task_id: str, ids: list[str], data: bytes, expires: int) -> None:
+def _write(task_id: str, ids: list[str], data: bytes, expires: int, more: Mapping[str, bool] | None = None) -> None:
     digest = hashlib.sha256("".join(ids).encode()).digest()[:_MARK_BYTES]
     aws.dynamodb().put_item(
         TableName=settings().logs_table,
@@ -197,9 +200,22 @@ def _write(task_id: str, ids: list[str], data: bytes, expires: int) -> None:
                 "lastEventId": ids[-1],
                 "lines": data,
                 "expiresAt": expires,
+                **(more or {}),
             }
         ),
     )
+
+
+def fetched_lines(task_id: str) -> list[LogLine]:
+    """The lines that are stored because they were fetched, and that the subscription has not delivered since."""
+    fetched: dict[str, LogLine] = {}
+    delivered: set[str] = set()
+    for chunk in _chunks(task_id, ""):
+        if chunk.fetched:
+            fetched.update((line[0], LogLine(*line)) for line in chunk.lines())
+        else:
+            delivered.update(line[0] for line in chunk.lines())
+    return [fetched[event_id] for event_id in sorted(fetched.keys() - delivered)]
 
 
 def stored_ids(task_id: str) -> tuple[set[str], str]:
@@ -301,6 +317,7 @@ class _Chunk(Struct):
     key: str
     last: str
     data: bytes
+    fetched: bool = False
 
     @property
     def first(self) -> str:
@@ -439,7 +456,8 @@ def _chunks(task_id: str, base: str) -> Iterator[_Chunk]:
     for page in pages:
         for item in page["Items"]:
             if not item["firstEventId"]["S"].startswith(_NOTES):
-                yield _Chunk(item["firstEventId"]["S"], item["lastEventId"]["S"], item["lines"]["B"])
+                fetched = "fetched" in item
+                yield _Chunk(item["firstEventId"]["S"], item["lastEventId"]["S"], item["lines"]["B"], fetched)
 
 
 def _write_cursor(places: list[_Place]) -> str:

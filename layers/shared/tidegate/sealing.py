@@ -10,10 +10,11 @@ from itertools import groupby
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate import builds, cloudwatch, logs
+from tidegate import builds, cloudwatch, logs, subscription
 from tidegate.aws import FAULTS
 from tidegate.model import Task
 from tidegate.observability import logger
+from tidegate.settings import settings
 
 _CLOSING = ("==> Ready: ", "==> What to do: ")  # the builder's last line
 _SETTLE = timedelta(seconds=10)  # between two looks that agree
@@ -66,10 +67,21 @@ def _look_again(watch: logs.Watch, now: datetime) -> int:
         reason = "CloudWatch did not show the rest of the log"
         _seal(watch.task_id, logs.Seal(after.lines, after.last, reason), now)
     if given_up or _agree(watch, after):
+        _hand_over(watch.task_id)
         logs.unwatch(watch.task_id)
     else:
         logs.watch(after, now)
     return fetched.pages
+
+
+def _hand_over(task_id: str) -> None:
+    """Let the log forwarder send what was fetched to the log sink, too.
+
+    At the last look only: until then the subscription may deliver it, and the sink would get it twice.
+    """
+    if settings().log_forwarder and (lines := logs.fetched_lines(task_id)):
+        subscription.deliver(cloudwatch.stream_of(task_id), lines)
+        logger.info("missed lines handed over", task=task_id, lines=len(lines))
 
 
 def _look(watch: logs.Watch, now: datetime) -> tuple[logs.Watch, _Fetched]:
@@ -107,7 +119,8 @@ def _fetch(watch: logs.Watch, known: set[str], now: datetime) -> _Fetched:
             for missing, gap in groupby(page, lambda line: line.id not in known):
                 if missing:
                     events = tuple(logs.Event(line.id, line.timestamp, line.message) for line in gap)
-                    logs.put(logs.Batch("DATA_MESSAGE", cloudwatch.stream_of(watch.task_id), events), now)
+                    batch = logs.Batch("DATA_MESSAGE", cloudwatch.stream_of(watch.task_id), events)
+                    logs.put(batch, now, fetched=True)
                     logger.info("missed lines stored", task=watch.task_id, lines=len(events))
             fetched.pages += 1
             if page:

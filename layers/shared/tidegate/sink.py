@@ -91,15 +91,19 @@ def send(requests: Iterable[bytes]) -> None:
     if link.read_at + _HEADERS_AGE < started:
         link.headers, link.read_at = _read_headers(), started
     try:
-        if started < link.rests_until:
-            raise Unsent("the log sink was away a moment ago and is left alone for a while")
-        for body in requests:
-            _send_one(link, body, started)
+        _send_all(link, requests, started)
     except Unsent as unsent:
         count("LogSinkFailed")
         if isinstance(unsent, Away):
             link.rests_until = time.monotonic() + _REST
         raise
+
+
+def _send_all(link: _Link, requests: Iterable[bytes], started: float) -> None:
+    if started < link.rests_until:
+        raise Unsent("the log sink was away a moment ago and is left alone for a while")
+    for body in requests:
+        _send_one(link, body, started)
 
 
 def _send_one(link: _Link, body: bytes, started: float) -> None:
@@ -141,9 +145,7 @@ def _post(link: _Link, body: bytes) -> _Answer:
         answer.release_conn()
     else:
         answer.close()
-    return _Answer(
-        answer.status, given, answer.headers.get("content-type", ""), answer.headers.get("retry-after", "")
-    )
+    return _Answer(answer.status, given, answer.headers.get("content-type", ""), answer.headers.get("retry-after", ""))
 
 
 def _told(answer: _Answer, headers: Mapping[str, str]) -> str:
