@@ -24,6 +24,7 @@ from local.logs import LogError, Logs
 from local.snapshot import snapshot
 from local.uploads import UploadRefused, read_upload
 from local.viewers import CallRefused, Viewers
+from local.worker import Function
 
 if TYPE_CHECKING:
     from local.fargate import Fargate
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 ECS = "AmazonEC2ContainerServiceV20141113."
 LOGS = "Logs_20140328."
 FUNCTION = re.compile(r"/2015-03-31/functions/([^/]+)/configuration")
+INVOCATION = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 CONNECTION = re.compile(r"/@connections/(.+)")
 SERVICES = {"DynamoDB_20120810": "dynamodb", "AmazonSQS": "sqs"}
 Answer = Iterable[bytes]
@@ -93,6 +95,8 @@ class Endpoint:
             answer = self._upload(environ)
         elif self.lambdas and (name := FUNCTION.fullmatch(environ.get("PATH_INFO", ""))):
             answer = _configuration(self.lambdas, name[1])
+        elif self.lambdas and (name := INVOCATION.fullmatch(environ.get("PATH_INFO", ""))):
+            answer = _invocation(self.lambdas, name[1], environ)
         elif self.viewers and (connection := CONNECTION.fullmatch(environ.get("PATH_INFO", ""))):
             answer = _connection_call(environ, self.viewers, connection[1])
         elif _expired(environ):
@@ -196,24 +200,42 @@ def _connection_call(environ: dict[str, Any], viewers: Viewers, connection_id: s
     return Response(json.dumps(answer) if answer else None, status, content_type="application/json")
 
 
+def _function(lambdas: Lambdas, name: str) -> Function | None:
+    return next((each for each in lambdas.functions.values() if name in {each.name, each.arn}), None)
+
+
 def _configuration(lambdas: Lambdas, name: str) -> Response | None:
     """GetFunctionConfiguration; moto does not know the functions."""
-    for function in lambdas.functions.values():
-        if name in {function.name, function.arn}:
-            return Response(
-                json.dumps(
-                    {
-                        "FunctionName": function.name,
-                        "FunctionArn": function.arn,
-                        "Handler": function.handler,
-                        "Timeout": int(function.timeout),
-                        "MemorySize": function.memory,
-                        "Environment": {"Variables": dict(function.environment)},
-                    }
-                ),
-                content_type="application/json",
-            )
-    return None
+    function = _function(lambdas, name)
+    if function is None:
+        return None
+    return Response(
+        json.dumps(
+            {
+                "FunctionName": function.name,
+                "FunctionArn": function.arn,
+                "Handler": function.handler,
+                "Timeout": int(function.timeout),
+                "MemorySize": function.memory,
+                "Environment": {"Variables": dict(function.environment)},
+            }
+        ),
+        content_type="application/json",
+    )
+
+
+def _invocation(lambdas: Lambdas, name: str, environ: dict[str, Any]) -> Response | None:
+    """Invoke."""
+    function = _function(lambdas, name)
+    if function is None:
+        return None
+    event = json.loads(_body(environ) or b"{}")
+    if environ.get("HTTP_X_AMZ_INVOCATION_TYPE") == "Event":
+        lambdas.invoke_later(function.arn, event)
+        return Response(status=202)
+    outcome = lambdas.invoke(function.arn, event)
+    headers = {"X-Amz-Function-Error": "Unhandled"} if outcome.error else {}
+    return Response(json.dumps(outcome.error or outcome.result), headers=headers, content_type="application/json")
 
 
 def _body(environ: dict[str, Any]) -> bytes:

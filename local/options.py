@@ -33,6 +33,7 @@ class Options:
     schedule_seconds: float | None
     max_concurrent_builds: int
     build_timeout_seconds: int
+    log_sink_url: str
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -44,6 +45,7 @@ class Options:
             "AllowPrivateGitHosts": "true",
             "MaxConcurrentBuilds": str(self.max_concurrent_builds),
             "BuildTimeoutSeconds": str(self.build_timeout_seconds),
+            "LogSinkUrl": self.log_sink_url,
         }
 
 
@@ -66,6 +68,9 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
     option("--root", "ROOT", "directory of the repository that holds the site")
     option("--state", "STATE_DIR", "folder in which builds and sites are kept between runs")
     option("--max-concurrent-builds", "MAX_CONCURRENT_BUILDS", "builds that run at once; others wait", "4")
+    option(
+        "--log-sink-url", "LOG_SINK_URL", "OTLP/HTTP endpoint that logs are sent on to, http://127.0.0.1:4318/v1/logs"
+    )
     option("--build-timeout-seconds", "BUILD_TIMEOUT_SECONDS", "time limit of a build", "1200")
     option(
         "--schedule-seconds", "SCHEDULE_SECONDS", "seconds between runs of the reconciler, if not the template's rate"
@@ -97,6 +102,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
             chaos=parse(given.chaos or ""),
             schedule_seconds=float(given.schedule_seconds) if given.schedule_seconds else None,
             max_concurrent_builds=_number("MAX_CONCURRENT_BUILDS", given.max_concurrent_builds, 1, 500),
+            log_sink_url=_address("LOG_SINK_URL", given.log_sink_url or ""),
             build_timeout_seconds=_number("BUILD_TIMEOUT_SECONDS", given.build_timeout_seconds, 1, 2700),
         )
     except ValueError as error:
@@ -107,6 +113,12 @@ def _number(name: str, text: str, least: int, most: int) -> int:
     if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
         raise ValueError(f"{name} must be a whole number from {least} to {most}, not {text!r}")
     return int(text)
+
+
+def _address(name: str, text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise ValueError(f"{name} must be an http or https URL, not {text!r}")
+    return text
 
 
 def from_command_line(arguments: Sequence[str]) -> Options:
