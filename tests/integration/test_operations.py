@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 from msgspec.structs import replace
 
 from scripts.events import BUILD, SITES_URL, cases, set_up
+from tests.collector import Answer, Collector
 from tests.fakes import FakeEcs, client_error
 from tests.integration.test_event_files import CONTEXT
 from tests.unit.test_template import FUNCTIONS, SOURCE, of_type, properties, target
-from tidegate import builds, service, slots
+from tidegate import builds, service, sink, slots
 from tidegate.status import Status
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +64,24 @@ def written(
     ecs.answers.append(client_error("Moonshine", "RunTask is drunk"))
     service.start(waiting, NOW, "api")
     service.reconcile(NOW)
+    send_lines(set_environment)
     return {metric for line in capsys.readouterr().out.splitlines() for metric in read_line(line)}
+
+
+def send_lines(set_environment: Any) -> None:
+    """Let a log sink reject a line of a batch, and then a whole batch."""
+    collector = Collector()
+    rejected = b'{"partialSuccess": {"rejectedLogRecords": "1"}}'
+    collector.answers.extend([Answer(200, rejected, {"Content-Type": "application/json"}), Answer(400)])
+    set_environment("LOG_SINK_URL", collector.url)
+    sink._link.cache_clear()
+    handler = importlib.import_module("functions.log_forwarder.app").handler
+    for name in ("log-forwarder-first-batch", "log-forwarder-next-batch"):
+        with suppress(sink.Unsent):
+            handler(EVENTS[name], CONTEXT)
+    sink._link().pool.clear()
+    sink._link.cache_clear()
+    collector.close()
 
 
 def see(build_id: str, *names: str) -> None:

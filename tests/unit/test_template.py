@@ -292,12 +292,6 @@ def test_forwarder_may_write_nothing_but_logs_and_what_viewers_got() -> None:
     ("policy", "condition", "roles", "allowed"),
     [
         (
-            "SendLogsPolicy",
-            "HasLogSink",
-            ["LogForwarderFunctionRole"],
-            [("dynamodb:GetItem", "LogsTable"), ("dynamodb:GetItem", "BuildsTable")],
-        ),
-        (
             "LogSinkSecretPolicy",
             "HasLogSinkSecret",
             ["LogForwarderFunctionRole"],

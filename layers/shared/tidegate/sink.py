@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CONNECT, _READ = 2.0, 5.0  # seconds
 _TRYING = 8.0  # seconds from the first request on in which another try may begin
-_SENDING = 20.0  # and in which another request may begin: with the store before it, less than the function's time limit
+_SENDING = 15.0  # and in which another request may begin: what comes before it has its share of the function's time
 _PAUSE = 0.5  # seconds before the second try; doubles each time
 _REST = 30.0  # seconds that a sink is left alone after it was away
 _HEADERS_AGE = 300.0  # seconds that the secret is believed
