@@ -16,7 +16,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, groupby
 from typing import Annotated
 
 import msgspec
@@ -206,8 +206,11 @@ def _write(task_id: str, ids: list[str], data: bytes, expires: int, more: Mappin
     )
 
 
-def fetched_lines(task_id: str) -> list[LogLine]:
-    """The lines that are stored because they were fetched, and that the subscription has not delivered since."""
+def fetched_lines(task_id: str) -> list[list[LogLine]]:
+    """The lines that are stored because they were fetched, and that the subscription has not delivered since.
+
+    Gap by gap, so that what becomes of them never reaches over other lines.
+    """
     fetched: dict[str, LogLine] = {}
     delivered: set[str] = set()
     for chunk in _chunks(task_id, ""):
@@ -215,7 +218,8 @@ def fetched_lines(task_id: str) -> list[LogLine]:
             fetched.update((line[0], LogLine(*line)) for line in chunk.lines())
         else:
             delivered.update(line[0] for line in chunk.lines())
-    return [fetched[event_id] for event_id in sorted(fetched.keys() - delivered)]
+    gaps = groupby(sorted(fetched.keys() | delivered), lambda event_id: event_id not in delivered)
+    return [[fetched[event_id] for event_id in gap] for missed, gap in gaps if missed]
 
 
 def stored_ids(task_id: str) -> tuple[set[str], str]:

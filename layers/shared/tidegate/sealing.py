@@ -79,7 +79,7 @@ def _hand_over(task_id: str) -> None:
 
     At the last look only: until then the subscription may deliver it, and the sink would get it twice.
     """
-    if settings().log_forwarder and (lines := logs.fetched_lines(task_id)):
+    for lines in logs.fetched_lines(task_id) if settings().log_forwarder else []:
         subscription.deliver(cloudwatch.stream_of(task_id), lines)
         logger.info("missed lines handed over", task=task_id, lines=len(lines))
 
