@@ -10,7 +10,7 @@ from tidegate.events import task_of
 from tidegate.observability import logger
 from tidegate.settings import settings
 
-_SENDING = timedelta(seconds=10)
+_SENDING = timedelta(seconds=20)  # from the start, of the 50 that the function has
 
 
 @logger.inject_lambda_context
@@ -28,7 +28,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     if build := service.observe_task(task, now):
         sealing.see_end(task, now)
         if task.ended:
-            watching.push(build.id, _now, _now() + _SENDING)
+            watching.push(build.id, _now, now + _SENDING)
 
 
 def _now() -> datetime:

@@ -290,7 +290,8 @@ def test_docs_name_what_stays() -> None:
 
 
 def test_queries_ask_for_what_is_logged() -> None:
-    source = (ROOT / "layers/shared/tidegate/service.py").read_text(encoding="utf-8")
+    modules = ("service", "watching")
+    source = "".join((ROOT / f"layers/shared/tidegate/{each}.py").read_text(encoding="utf-8") for each in modules)
     queries = DOC.partition("### Queries")[2].partition("\n### ")[0]
     for message in re.findall(r'message = "([^"]+)"', queries):
         assert f'"{message}"' in source
