@@ -1,6 +1,7 @@
 """The local stack in motion: every part started in order and wired to the others, and ended in the reverse order."""
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from moto.sqs.models import sqs_backends
 
 from local.account import ACCOUNT, REGION
 from local.aws import Endpoint
-from local.chaos import Batches
+from local.chaos import Batches, Chaos
 from local.checks import CannotLoad
 from local.container import Spec
 from local.events import Bus
@@ -83,12 +84,23 @@ def running(options: Options, state: Path, cache: Path, look_at: LookAt, tell: T
         Gateway(apis["Api"], options.api_port, invoke_api, api_check(options.api_port))
         Gateway(apis["SitesApi"], options.sites_port, lambdas.invoke, sites_check)
         for api in stack.web_sockets:
-            WebSocketGateway(api, options.logs_port, lambdas.invoke, api_check, viewers)
+            WebSocketGateway(api, options.logs_port, forgetful(options.chaos, lambdas.invoke), api_check, viewers)
         lost = fargate.announce_recovered()
         if lost:
             tell(f"{lost} {'task was' if lost == 1 else 'tasks were'} lost when the last run ended")
         bus.start_clock(options.schedule_seconds)
         yield endpoint
+
+
+def forgetful(chaos: Chaos, invoke: Callable[[str, Any], Outcome]) -> Callable[[str, Any], Outcome]:
+    """Invoke functions for a WebSocket API, which promises no event of a connection that is closed."""
+    ends = itertools.count()
+
+    def try_to(arn: str, event: dict[str, Any]) -> Outcome:
+        told = event["requestContext"]["eventType"] != "DISCONNECT" or chaos.deliveries(f"disconnect/{next(ends)}")
+        return invoke(arn, event) if told else Outcome("")
+
+    return try_to
 
 
 def builder(cache: Path) -> Callable[[Mapping[str, str], Path], Spec]:

@@ -96,6 +96,11 @@ class LocalStack:
                 return lines
         raise AssertionError("the log does not end")
 
+    @property
+    def endpoint(self) -> str:
+        """The address of the stack's AWS endpoint."""
+        return next(line.split()[1] for line in self.printed if line.startswith("AWS"))
+
     def end(self, signal_number: int = signal.SIGINT) -> float:
         """End the stack by a signal; the seconds it took."""
         started = time.monotonic()

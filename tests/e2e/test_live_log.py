@@ -1,16 +1,19 @@
 """The log of a real build, live: each viewer gets every line once and in order, whatever happens to its connection."""
 
+import contextlib
 import random
 import threading
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
-from tests.e2e.local_stack import LocalStack, local_stack
+from tests.e2e.local_stack import LocalStack, local_stack, wait_until
 from tests.e2e.repositories import repository, script
 from tests.e2e.viewer import Viewer
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("viewers"), pytest.mark.timeout(180)]
 LINES = 52_000  # with those that are empty
 HALF = 25_000
 MOST_BYTES = 262_118  # of a line, before awslogs splits it
@@ -72,13 +75,25 @@ def own(messages: list[str]) -> list[str]:
     return messages[messages.index(FIRST) : messages.index(LAST) + 1]
 
 
+def subscriptions(stack: LocalStack) -> list[Any]:
+    """What the stack has kept of its viewers."""
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
+    with contextlib.closing(boto3.client("dynamodb", endpoint_url=stack.endpoint, **keys)) as dynamodb:
+        items: list[Any] = dynamodb.scan(TableName="tidegate-ConnectionsTable")["Items"]
+    return items
+
+
 def watch_build(stack: LocalStack, folder: Path, seed: int) -> tuple[str, list[str], list[Viewer]]:
-    """Build with two viewers: one is cut off twice, one joins in the middle; both follow to the end."""
+    """Build with two viewers: one is cut off twice, one joins in the middle; both follow to the end.
+
+    A third one does not read what it asks for, which is nothing to the others.
+    """
     lines = printed(seed)
     gate = folder / "gate"
     url = repository(folder / "site", {**script(PRINT), "lines.txt": "\n".join(lines)})
     build_id = stack.start_build(url, env={"GATE": str(gate)})["buildId"]
-    early, late = (Viewer(stack.logs_port, build_id) for _ in range(2))
+    early, late, asleep = (Viewer(stack.logs_port, build_id) for _ in range(3))
+    asleep.connect()
     early.connect()
     early.follow(8_000)
     early.cut()
@@ -93,33 +108,39 @@ def watch_build(stack: LocalStack, folder: Path, seed: int) -> tuple[str, list[s
     early.connect()
     early.follow()
     watching.join()
-    for viewer in (early, late):
+    asleep.cut()
+    for viewer in (early, late, asleep):
         viewer.close()
     assert stack.wait_for(build_id, "ready")
     return build_id, logged(lines), [early, late]
 
 
-def test_viewers_of_a_long_log_get_each_line_once(stack: LocalStack, tmp_path: Path) -> None:
-    build_id, lines, viewers = watch_build(stack, tmp_path, seed=1)
-    log = stack.log(build_id, limit=1000)
-    assert own(log) == lines
-    assert len(log) > 50_000
-    for viewer in viewers:
-        assert viewer.messages == log
-        assert viewer.end
-        assert (viewer.end["status"], viewer.end["sealed"], viewer.end["gaps"]) == ("ready", True, [])
-        assert viewer.end["lineCount"] == len(log)
+def check(viewer: Viewer, lines: int) -> None:
+    """What each viewer has in the end."""
+    assert viewer.end
+    assert (viewer.end["status"], viewer.end["sealed"], viewer.end["gaps"]) == ("ready", True, [])
+    assert viewer.end["lineCount"] == len(viewer.lines) == lines
 
 
-@pytest.mark.parametrize("seed", [4])
-def test_log_is_whole_where_batches_are_lost_doubled_and_late(seed: int, tmp_path: Path) -> None:
-    chaos = f"seed={seed},drop=0.2,double=0.4,delay=0.4,longest=3"
-    with local_stack(CHAOS=chaos) as stack:
-        build_id, lines, viewers = watch_build(stack, tmp_path, seed)
+def test_viewers_of_a_long_log_get_each_line_once(tmp_path: Path) -> None:
+    with local_stack(SCHEDULE_SECONDS=10) as stack:
+        build_id, lines, viewers = watch_build(stack, tmp_path, seed=1)
+        log = stack.log(build_id, limit=1000)
+        assert own(log) == lines
+        assert len(log) > 50_000
+        for viewer in viewers:
+            assert viewer.messages == log
+            check(viewer, len(log))
+        wait_until(lambda: not subscriptions(stack), 60)
+
+
+def test_log_is_whole_where_batches_are_lost_doubled_and_late(tmp_path: Path) -> None:
+    chaos = "seed=4,drop=0.2,double=0.4,delay=0.4,longest=3"
+    with local_stack(CHAOS=chaos, SCHEDULE_SECONDS=10) as stack:
+        build_id, lines, viewers = watch_build(stack, tmp_path, seed=4)
         log = stack.log(build_id, limit=1000)
         assert own(log) == lines
         for viewer in viewers:
-            assert own([message for _, message in sorted(viewer.lines)]) == lines
-            assert viewer.end
-            assert (viewer.end["status"], viewer.end["sealed"], viewer.end["gaps"]) == ("ready", True, [])
-            assert viewer.end["lineCount"] == len(log) == len(viewer.lines)
+            assert [message for _, message in sorted(viewer.lines)] == log
+            check(viewer, len(log))
+        wait_until(lambda: not subscriptions(stack), 60)

@@ -145,10 +145,9 @@ def sleepers(process: subprocess.Popen[str]) -> int:
 def test_sites_of_a_deployed_stack(tmp_path: Path) -> None:
     with local_stack() as stack:
         build = stack.build(repository(tmp_path / "site", {"index.html": "deployed"}))
-        endpoint = next(line.split()[1] for line in stack.printed if line.startswith("AWS"))
         port = free_ports(1)[0]
         account = {"AWS_ACCESS_KEY_ID": "mine", "AWS_SECRET_ACCESS_KEY": "mine", "AWS_DEFAULT_REGION": "us-east-1"}
-        settings = environment(AWS_ENDPOINT_URL=endpoint, SITES_PORT=port, **account)
+        settings = environment(AWS_ENDPOINT_URL=stack.endpoint, SITES_PORT=port, **account)
         del settings["AWS_PROFILE"]
         process = subprocess.Popen(
             command("sites", "--stack", "tidegate"), cwd=ROOT, env=settings, stdout=subprocess.PIPE, text=True
