@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from functions.api import app
 from tests.calls import BUILD_ID, NOTHING, URL, assert_problem, call, respond, world
 from tests.fakes import FakeEcs
-from tidegate import builds, logs, projects
+from tidegate import batches, builds, logs, projects
 from tidegate.model import Build, Failure, Project, Source
 from tidegate.settings import Settings
 from tidegate.status import Blame, Status
@@ -253,7 +253,7 @@ def lines(task: str, first: int, count: int) -> None:
         for number in range(first, first + count)
     ]
     batch = {"messageType": "DATA_MESSAGE", "logStream": f"build/builder/{task}", "logEvents": events}
-    logs.put(msgspec.convert(batch, logs.Batch), datetime.now(UTC))
+    logs.put(msgspec.convert(batch, batches.Batch), datetime.now(UTC))
 
 
 def test_a_log_by_cursor_while_it_grows(stack: Settings) -> None:

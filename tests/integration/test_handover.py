@@ -15,7 +15,7 @@ from scripts.events import TASK
 from tests.fakes import client_error
 from tests.integration.test_logs import event_id
 from tests.integration.test_sealing import CLOSING, MINUTE, NOW, FakeCloudWatch, cloudwatch, deliver, ended, stored
-from tidegate import aws, logs, sealing, subscription
+from tidegate import aws, batches, logs, sealing, subscription
 from tidegate.model import LogLine
 
 __all__ = ["cloudwatch"]  # the fixture
@@ -146,7 +146,7 @@ def test_deliveries_fit_into_what_lambda_and_the_queue_take(functions: FakeLambd
     assert max(len(event["awslogs"]["data"]) for event in functions.events) <= subscription.MOST_DATA
     assert functions.lines() == [line.message for line in lines]
     functions.events.clear()
-    longest = chance.randbytes(logs.MAX_LINE_BYTES // 2).hex()
+    longest = chance.randbytes(batches.MAX_LINE_BYTES // 2).hex()
     subscription.deliver("build/builder/x", [LogLine(event_id(1), 1, longest), LogLine(event_id(2), 2, "short")])
     assert functions.lines() == [longest, "short"]
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from functions.log_forwarder.app import handler
 from scripts.events import TASK, cases
-from tidegate import aws, logs
+from tidegate import aws, batches, logs
 from tidegate.settings import Settings
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
@@ -38,10 +38,10 @@ def event_id(number: int) -> str:
     return f"{3862870693054419601594253561708247676090558476895597363 * 10 + number:056}"
 
 
-def batch(messages: Iterable[tuple[int, str]], task: str = TASK) -> logs.Batch:
+def batch(messages: Iterable[tuple[int, str]], task: str = TASK) -> batches.Batch:
     events = [{"id": event_id(number), "timestamp": number, "message": message} for number, message in messages]
     body = {"messageType": "DATA_MESSAGE", "logStream": f"build/builder/{task}", "logEvents": events}
-    return msgspec.convert(body, logs.Batch)
+    return msgspec.convert(body, batches.Batch)
 
 
 def put(numbers: Iterable[int], task: str = TASK) -> None:
@@ -53,8 +53,8 @@ def pack(body: Any) -> str:
     return base64.b64encode(gzip.compress(data)).decode()
 
 
-def send(messages: Iterable[tuple[int, str]], task: str = TASK) -> logs.Delivery:
-    """Deliver lines as CloudWatch does."""
+def delivery(messages: Iterable[tuple[int, str]], task: str = TASK) -> str:
+    """What CloudWatch sends."""
     body = {
         "messageType": "DATA_MESSAGE",
         "owner": "123456789012",
@@ -63,7 +63,12 @@ def send(messages: Iterable[tuple[int, str]], task: str = TASK) -> logs.Delivery
         "subscriptionFilters": ["LogSubscription"],
         "logEvents": msgspec.to_builtins(batch(messages, task).log_events),
     }
-    return logs.store(base64.b64encode(gzip.compress(msgspec.json.encode(body))).decode(), NOW)
+    return base64.b64encode(gzip.compress(msgspec.json.encode(body), mtime=0)).decode()
+
+
+def send(messages: Iterable[tuple[int, str]], task: str = TASK) -> logs.Delivery:
+    """Deliver lines as CloudWatch does."""
+    return logs.store(delivery(messages, task), NOW)
 
 
 def items() -> list[Any]:
@@ -123,40 +128,87 @@ def test_a_batch_is_one_item_that_expires(stack: Settings) -> None:
     assert len(items()) == 1
 
 
-def is_block(item: Any) -> bool:
-    """Whether CloudWatch's own block was stored."""
-    return bool(item["lines"]["B"].startswith(b"\x1f\x8b"))
-
-
 def test_cloudwatchs_own_block_is_stored(stack: Settings) -> None:
     told = '}]},{"id":"12","timestamp":1,"message":"no event","logStream":"x/y/z"'
     messages = [(1, told), (2, ""), (3, "\x1b[32m✓\x1b[0m \\ \r")]
     assert send(messages) == logs.Delivery("DATA_MESSAGE", TASK, 3)
     [item] = items()
-    assert is_block(item)
+    assert item["lines"]["B"] == base64.b64decode(delivery(messages))
     assert item["firstEventId"]["S"].startswith(f"{event_id(1)}.")
     assert item["lastEventId"] == {"S": event_id(3)}
     assert [line.message for line in logs.read([TASK], None, 10).lines] == [text for _, text in messages]
     logs.put(batch(messages), NOW)
-    assert len(items()) == 1, "both forms have one key"
+    assert numbers(logs.read([TASK], None, 10)) == [1, 2, 3], "fetched again, it is the same log"
+
+
+@pytest.mark.parametrize("messages", [[(2, "b"), (1, "a")], [(1, "a"), (1, "a")]])
+def test_what_is_out_of_order_is_written_anew(stack: Settings, messages: list[tuple[int, str]]) -> None:
+    send(messages)
+    [item] = items()
+    assert item["lines"]["B"] != base64.b64decode(delivery(messages))
+    assert numbers(logs.read([TASK], None, 10)) == sorted({number for number, _ in messages})
+
+
+@pytest.mark.parametrize("tail", ["}", ', "more": [{"x": 1}]}', ', "more": 1, "log": []}'])
+def test_a_large_block_in_another_spelling(stack: Settings, monkeypatch: pytest.MonkeyPatch, tail: str) -> None:
+    monkeypatch.setattr(logs, "_MAX_CHUNK", 200)
+    body = gzip.decompress(base64.b64decode(delivery([(number, f'{number}"}}]}}') for number in range(50)])))
+    for spelled in (json.dumps(json.loads(body))[:-1] + tail, body.decode()[:-1] + tail):
+        assert logs.store(pack(spelled.encode()), NOW).lines == 50
+        assert len(items()) > 3
+        assert numbers(logs.read([TASK], None, 100)) == list(range(50))
+
+
+def test_a_block_in_several_pieces(stack: Settings) -> None:
+    whole = gzip.decompress(base64.b64decode(delivery([(1, "a"), (2, "b")])))
+    block = gzip.compress(whole[:100]) + gzip.compress(whole[100:])
+    logs.store(base64.b64encode(block).decode(), NOW)
+    assert numbers(logs.read([TASK], None, 10)) == [1, 2]
 
 
 @pytest.mark.parametrize(
-    "messages",
+    "event",
     [
-        [(2, "b"), (1, "a")],
-        [(1, "a"), (1, "a")],
-        [(1, "x" * logs.MAX_LINE_BYTES), (2, "b")],
-        [(1, ""), (2, "é" * 140_000)],
+        '{"id":"%s"}',
+        '{"id":"%s","timestamp":"1","message":"b"}',
+        '{"id":"%s","timestamp":1,"message":null}',
+        '{"id":"%s","timestamp":1e99,"message":"b"}',
     ],
 )
-def test_what_is_out_of_order_or_too_long_is_stored_in_our_form(
-    stack: Settings, messages: list[tuple[int, str]]
-) -> None:
-    send(messages)
-    [item] = items()
-    assert not is_block(item)
-    assert numbers(logs.read([TASK], None, 10)) == sorted({number for number, _ in messages})
+def test_a_line_that_cannot_be_read_hides_no_other(stack: Settings, event: str) -> None:
+    body = gzip.decompress(base64.b64decode(delivery([(1, "a"), (3, "c")])))
+    first, comma, second = body.partition(b',{"id"')
+    strange = (event % event_id(2)).encode()
+    data = pack(first + b"," + strange + comma + second)
+    handler({"awslogs": {"data": data}}, CONTEXT)
+    assert len(logs.lines_of(data).log_events) == 3
+    found = logs.read([TASK], None, 10).lines
+    assert [line.message for line in found] == ["a", "[Tidegate cannot read this line]", "c"]
+    assert found[1].id == event_id(2)
+
+
+@given(st.data())
+@hypothesis_settings(quickly, max_examples=300)
+def test_what_was_stored_can_be_read(stack: Settings, monkeypatch: pytest.MonkeyPatch, data: st.DataObject) -> None:
+    """Whatever happens to a batch's bytes: it is refused as a whole, or all lines that were counted are there."""
+    memory = Memory()
+    monkeypatch.setattr(aws, "dynamodb", lambda: memory)
+    messages = [(1, 'a"}]},\\{"id":"'), (2, "\x1b[0m\r\n\u2028"), (3, "\U0001f600 é"), (4, "")]
+    body = bytearray(gzip.decompress(base64.b64decode(delivery(messages))))
+    start = data.draw(st.sampled_from([0, body.index(b'{"id"')]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(start, len(body) - 1))
+        change = data.draw(st.sampled_from([b"", b'"', b"\\", b"{", b"}", b",", b"\xff", b"\0", b"0", b"u", b"null"]))
+        body[place : place + data.draw(st.integers(0, 2))] = change
+    try:
+        stored = logs.store(pack(bytes(body)), NOW)
+    except ValueError:
+        assert memory.items == {}
+        return
+    if stored.message_type == "DATA_MESSAGE":
+        page = logs.read([stored.task_id], None, 100)
+        assert len({line.id for line in page.lines}) == len(page.lines) <= stored.lines
+        assert page.lines or not stored.lines
 
 
 @pytest.mark.parametrize(
@@ -215,14 +267,52 @@ def test_a_batch_that_fits_no_item_becomes_several(stack: Settings) -> None:
     cursor, more = None, True
     while more:
         page = logs.read([TASK], cursor, 5000)
-        assert len(msgspec.json.encode(page)) < 1.2 * logs.MAX_PAGE_BYTES + logs.MAX_LINE_BYTES
+        assert len(msgspec.json.encode(page)) < 1.2 * logs.MAX_PAGE_BYTES + batches.MAX_LINE_BYTES
         cursor, more = page.cursor, page.more
         found += [line.message for line in page.lines]
     assert found == [message for _, message in messages]
 
 
+@pytest.mark.parametrize("entropy", ["build", "noise", "flood"])
+def test_twenty_thousand_lines(stack: Settings, monkeypatch: pytest.MonkeyPatch, entropy: str) -> None:
+    """A block that fits no item is cut between lines; what a crash left in the middle of it does no harm."""
+    chance = random.Random(7)
+    text = {
+        "build": lambda number: f"dist/assets/page-{number % 400}-{chance.randbytes(6).hex()}.js  \x1b[1m0.{number} kB",
+        "noise": lambda _: chance.randbytes(30).hex() + '"}]},{"id":"\\',
+        "flood": lambda _: "y" * 900,
+    }[entropy]
+    messages = [(number, text(number)) for number in range(20_000)]
+    real, left = aws.dynamodb().put_item, [1]
+
+    def put_item(**words: Any) -> Any:
+        if not left[0]:
+            raise TimeoutError
+        left[0] -= 1
+        return real(**words)
+
+    monkeypatch.setattr(aws.dynamodb(), "put_item", put_item)
+    with pytest.raises(TimeoutError):
+        send(messages)
+    assert len(items()) == 1
+    left[0] = 100
+    assert send(messages).lines == 20_000
+    stored = items()
+    assert 2 <= len(stored) <= 8
+    send(messages)
+    assert items() == stored
+    send(messages[9_000:11_000])
+    found: list[str] = []
+    page = logs.Page(more=True)
+    while page.more:
+        page = logs.read([TASK], page.cursor, 5000)
+        found += [line.message for line in page.lines]
+    assert found == [message for _, message in messages]
+
+
+@pytest.mark.parametrize("way", ["sent", "fetched"])
 @pytest.mark.parametrize("kind", ["letters", "noise", "controls", "wide"])
-def test_a_line_that_fits_no_item_is_cut_with_a_mark(stack: Settings, kind: str) -> None:
+def test_a_line_that_fits_no_item_is_cut_with_a_mark(stack: Settings, kind: str, way: str) -> None:
     noise, count = random.Random(7), 1024 * 1024
     message = {
         "letters": "x" * count,
@@ -230,13 +320,17 @@ def test_a_line_that_fits_no_item_is_cut_with_a_mark(stack: Settings, kind: str)
         "controls": "".join(chr(noise.randrange(32)) for _ in range(count)),
         "wide": "".join(chr(noise.randrange(0x1F300, 0x1F600)) for _ in range(count // 4)),
     }[kind]
-    logs.put(batch([(1, "before"), (2, message), (3, "after")]), NOW)
+    messages = [(1, "before"), (2, message), (3, "after")]
+    if way == "sent":
+        send(messages)
+    else:
+        logs.put(batch(messages), NOW)
     pages = logs.pages([TASK], None, 10, logs.MAX_PAGE_BYTES)
     found = [line.message for page in pages for line in page.lines]
     assert (found[0], found[2]) == ("before", "after")
     cut, _, mark = found[1].partition("… [")
     assert message.startswith(cut)
-    assert logs.MAX_LINE_BYTES - 4 < len(cut.encode()) <= logs.MAX_LINE_BYTES
+    assert batches.MAX_LINE_BYTES - 68 < len(cut.encode()) <= batches.MAX_LINE_BYTES - 64
     assert mark == "cut by Tidegate: the line has 1048576 bytes]"
 
 
@@ -400,6 +494,7 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
     memory = Memory()
     monkeypatch.setattr(logs, "WINDOW", 100)
     monkeypatch.setattr(aws, "dynamodb", lambda: memory)
+    monkeypatch.setattr(logs, "_MAX_CHUNK", data.draw(st.sampled_from([250, 400, 380 * 1024])))
     total = data.draw(st.integers(1, 40))
     cuts = sorted(data.draw(st.sets(st.integers(1, total))) | {0, total})
     batches = [range(start, end) for start, end in pairwise(cuts)]

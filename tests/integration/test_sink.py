@@ -15,7 +15,7 @@ from scripts.events import BUILD, TASK
 from tests.collector import Answer, Clock, Collector
 from tests.fakes import client_error
 from tests.integration.test_logs import CONTEXT, EVENTS, event_id, pack
-from tidegate import aws, builds, forwarding, logs, sink
+from tidegate import aws, batches, builds, forwarding, logs, sink
 from tidegate.status import Status
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
@@ -159,7 +159,7 @@ def test_all_event_files_reach_the_sink_as_they_are_stored(collector: Collector)
 def test_a_line_is_cut_as_the_store_cuts_it(collector: Collector) -> None:
     deliver("x" * 1_000_000)
     assert collector.lines() == stored()
-    assert len(collector.lines()[0]) < logs.MAX_LINE_BYTES + 100
+    assert len(collector.lines()[0]) < batches.MAX_LINE_BYTES + 100
 
 
 def test_a_large_batch_goes_in_several_requests(collector: Collector) -> None:

@@ -30,6 +30,7 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     signature_version="v4",
     max_pool_connections=32,  # viewers are served side by side
+    user_agent=f"Tidegate Botocore/{botocore.__version__}",  # botocore makes its own, long one twice for each request
 )
 FAULTS = (ClientError, BotoCoreError)
 

@@ -1,20 +1,16 @@
-"""The log store: each batch of lines from CloudWatch is one compressed item, a chunk, in CloudWatch's own form or ours.
+"""The log store: each batch of lines from CloudWatch is one compressed item, a chunk, in CloudWatch's own form.
 
-A chunk's key is its first event's id and a digest of them all. Event ids grow with time within a stream, so the key
-puts a task's chunks in order; a batch that is delivered twice lands on itself, and one that overlaps another replaces
-nothing.
+A chunk's key is its first event's id and a digest of what it holds. Event ids grow with time within a stream, so the
+key puts a task's chunks in order; a batch that is delivered twice lands on itself, and one that overlaps another
+replaces nothing.
 
 Lambda handles batches side by side and tries again minutes later, so a chunk may appear before one that a reader has
 seen. A cursor therefore says which chunks were read, not only how far: a late chunk is still new to it.
 """
 
 import base64
-import binascii
 import hashlib
-import json
-import re
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, groupby
 from typing import Annotated
@@ -23,51 +19,21 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from tidegate import aws
+from tidegate import aws, batches
+from tidegate.batches import Batch, Event
 from tidegate.model import LogLine, LogPage
 from tidegate.settings import settings
 
-MAX_LINE_BYTES = 256 * 1024  # awslogs itself splits longer lines; only others write them
 MAX_PAGE_BYTES = 1024 * 1024  # Lambda answers with 6 MB at most, and JSON within JSON may double what we count
 WINDOW = 100  # the newest chunks of a task, among which a late one is noticed: minutes, as Lambda's own retries take
-_MAX_CHUNK = 350 * 1024  # an item may have 400 KB
+_MAX_CHUNK = 380 * 1024  # an item may have 400 KB
+_MAX_TEXT = 4 * 1024 * 1024  # of a chunk, unpacked, so that a flood of equal lines can still be read
 _MARK_BYTES = 6
 _NOTES = "~"  # what is about a log, and not of it, sorts behind all chunks
 _SEAL = "~seal"
 _ORIGIN = "~build"
 _WATCHES = "~unsealed"  # in place of a task id
-_GZIP = 16 + zlib.MAX_WBITS
-_GZIP_MAGIC = b"\x1f\x8b"
-# The body's beginning and each event's. Inside a message all quotes are escaped, so neither is found there.
-_HEAD = re.compile(rb'\{"messageType":"DATA_MESSAGE",[^\[]*?"logStream":"([^"\\]+)",[^\[]*\[[^\[]*\[\{"id":')
-_EVENT = b'{"id":"'
-_ID_BYTES = 56
-
 _Line = tuple[str, int, str]
-
-
-class Event(Struct, frozen=True):
-    """One line as CloudWatch has it."""
-
-    id: str
-    timestamp: int
-    message: str
-
-
-class Batch(Struct, frozen=True, rename="camel"):
-    """What a subscription filter delivers.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html
-    """
-
-    message_type: str
-    log_stream: str = ""
-    log_events: tuple[Event, ...] = ()
-
-    @property
-    def task_id(self) -> str:
-        """The task that wrote the lines: the last part of `prefix/container/task-id`."""
-        return self.log_stream.rpartition("/")[2]
 
 
 class Page(LogPage, frozen=True):
@@ -122,51 +88,31 @@ class Delivery(Struct, frozen=True):
 def store(data: str, now: datetime) -> Delivery:
     """Store what a subscription filter delivers, base64 of gzip of JSON; raises ValueError if it is something else.
 
-    CloudWatch's own compressed block is stored as it is, without a look into the lines. What is not as CloudWatch
-    writes it, or does not fit, is decoded and stored line by line.
+    CloudWatch's own block is stored as it is, without reading the lines' texts, or in parts if it fits no item. Lines
+    out of order, and JSON that only a lenient reader understands, are written anew.
     """
-    try:
-        block = base64.b64decode(data)
-        body = zlib.decompress(block, _GZIP)
-    except (binascii.Error, zlib.error) as error:
-        raise ValueError("awslogs.data is not base64 of gzip") from error
-    head = _HEAD.match(body)
-    events = body.split(_EVENT) if head and len(block) <= _MAX_CHUNK and body.endswith(b"]}") else []
-    ids = [event[:_ID_BYTES] for event in events[1:]]
-    if head and ids and ids == sorted(set(ids)) and b'"' not in b"".join(ids) and _fits(events):
-        task_id = head[1].decode().rpartition("/")[2]
-        _write(task_id, [each.decode() for each in ids], block, _expiry(now))
-        return Delivery("DATA_MESSAGE", task_id, len(ids))
-    batch = _decode(body)
-    if batch.message_type == "DATA_MESSAGE":
-        put(batch, now)
-    return Delivery(batch.message_type, batch.task_id, len(batch.log_events))
+    block = batches.unpack(data)
+    body = batches.inflate(block)
+    outline = batches.outline(body)
+    fits = len(block) <= _MAX_CHUNK and len(body) <= _MAX_TEXT
+    lines = None if fits or outline is None else batches.lines(body, outline.ids)
+    if outline is None or not (fits or lines):
+        batch = batches.decode(body)
+        if batch.message_type == "DATA_MESSAGE":
+            put(batch, now)
+        return Delivery(batch.message_type, batch.task_id, len(batch.log_events))
+    if outline.message_type == "DATA_MESSAGE" and outline.ids:
+        if lines:
+            _put(outline.task_id, outline.ids, lines, _expiry(now), {})
+        else:
+            _write(outline.task_id, outline.ids, block, _expiry(now), {})
+    return Delivery(outline.message_type, outline.task_id, len(outline.ids))
 
 
 def lines_of(data: str) -> Batch:
-    """The lines of what `store` has taken, cut as it cuts them."""
-    body = zlib.decompress(base64.b64decode(data), _GZIP)
-    batch = _decode(body)
-    if len(body) <= MAX_LINE_BYTES:
-        return batch
-    events = tuple(replace(event, message=_cut(event.message)) for event in batch.log_events)
-    return replace(batch, log_events=events)
-
-
-def _fits(events: list[bytes]) -> bool:
-    """Whether no line needs to be cut, and each id has the length that ids have."""
-    return max(map(len, events)) <= MAX_LINE_BYTES and all(
-        event[_ID_BYTES : _ID_BYTES + 1] == b'"' for event in events[1:]
-    )
-
-
-def _decode(body: bytes) -> Batch:
-    try:
-        return msgspec.json.decode(body, type=Batch)
-    except ValueError:
-        # The standard library reads what strict UTF-8 refuses: broken bytes and lone surrogates.
-        text = json.dumps(json.loads(body.decode("utf-8", "replace")), ensure_ascii=False)
-        return msgspec.json.decode(text.encode("utf-8", "replace"), type=Batch)
+    """The lines of what `store` has taken, as it gives them to a reader."""
+    batch = batches.decode(batches.inflate(batches.unpack(data)))
+    return replace(batch, log_events=tuple(map(batches.cut, batch.log_events)))
 
 
 def put(batch: Batch, now: datetime, *, fetched: bool = False) -> None:
@@ -174,23 +120,43 @@ def put(batch: Batch, now: datetime, *, fetched: bool = False) -> None:
 
     `fetched`: the subscription has not delivered them (yet), so that nobody but the store knows of them.
     """
-    lines = sorted({event.id: (event.id, event.timestamp, _cut(event.message)) for event in batch.log_events}.values())
-    if lines:
-        _put(batch.task_id, lines, _expiry(now), {"fetched": True} if fetched else {})
+    events = {event.id: event for event in batch.log_events}
+    if events:
+        ids = sorted(events)
+        _put(
+            batch.task_id,
+            ids,
+            batches.encode(events[each] for each in ids),
+            _expiry(now),
+            {"fetched": True} if fetched else {},
+        )
 
 
-def _put(task_id: str, lines: list[_Line], expires: int, more: Mapping[str, bool]) -> None:
-    data = zlib.compress(msgspec.msgpack.encode(lines))  # which, unlike JSON, does not blow up control characters
-    if len(data) > _MAX_CHUNK and len(lines) > 1:
-        half = len(lines) // 2
-        _put(task_id, lines[:half], expires, more)
-        _put(task_id, lines[half:], expires, more)
-        return
-    _write(task_id, [line[0] for line in lines], data, expires, more)
+def _put(task_id: str, ids: Sequence[str], lines: memoryview, expires: int, more: Mapping[str, bool]) -> None:
+    """Write lines as one chunk, or as several where they fit into none."""
+    if len(lines) <= _MAX_TEXT and len(block := batches.deflate(lines)) <= _MAX_CHUNK:
+        _write(task_id, ids, block, expires, more)
+    elif len(ids) == 1:
+        _write(task_id, ids, _cut_to_fit(msgspec.json.decode(lines, type=Event)), expires, more)
+    else:
+        half = len(ids) // 2
+        first, second = batches.halve(lines, ids[half])
+        _put(task_id, ids[:half], first, expires, more)
+        _put(task_id, ids[half:], second, expires, more)
 
 
-def _write(task_id: str, ids: list[str], data: bytes, expires: int, more: Mapping[str, bool] | None = None) -> None:
-    digest = hashlib.sha256("".join(ids).encode()).digest()[:_MARK_BYTES]
+def _cut_to_fit(event: Event) -> bytes:
+    """The block of a line that fits no item, cut; no text grows more than sixfold in JSON."""
+    for limit in (batches.MAX_LINE_BYTES, batches.MAX_LINE_BYTES // 2, _MAX_CHUNK // 8):
+        block = batches.deflate(batches.encode([batches.cut(event, limit)]))
+        if len(block) <= _MAX_CHUNK:
+            break
+    return block
+
+
+def _write(task_id: str, ids: Sequence[str], block: bytes, expires: int, more: Mapping[str, bool]) -> None:
+    # gzip ends with a checksum and the length of what is in it
+    digest = hashlib.sha256(f"{ids[-1]} {len(ids)} ".encode() + block[-8:]).digest()[:_MARK_BYTES]
     aws.dynamodb().put_item(
         TableName=settings().logs_table,
         Item=aws.to_item(
@@ -198,9 +164,9 @@ def _write(task_id: str, ids: list[str], data: bytes, expires: int, more: Mappin
                 "taskId": task_id,
                 "firstEventId": f"{ids[0]}.{digest.hex()}",
                 "lastEventId": ids[-1],
-                "lines": data,
+                "lines": block,
                 "expiresAt": expires,
-                **(more or {}),
+                **more,
             }
         ),
     )
@@ -292,13 +258,6 @@ def _expiry(now: datetime) -> int:
     return int((now + timedelta(days=settings().log_retention_days)).timestamp())
 
 
-def _cut(message: str) -> str:
-    """The message, or as much of it as is kept."""
-    if len(message) * 4 <= MAX_LINE_BYTES or len(data := message.encode()) <= MAX_LINE_BYTES:
-        return message
-    return f"{data[:MAX_LINE_BYTES].decode(errors='ignore')}… [cut by Tidegate: the line has {len(data)} bytes]"
-
-
 class _Place(Struct, array_like=True):
     """How far a task's log was read.
 
@@ -332,10 +291,8 @@ class _Chunk(Struct):
         return bytes.fromhex(self.key.rpartition(".")[2])
 
     def lines(self) -> list[_Line]:
-        if self.data.startswith(_GZIP_MAGIC):
-            events = _decode(zlib.decompress(self.data, _GZIP)).log_events
-            return [(event.id, event.timestamp, event.message) for event in events]
-        return msgspec.msgpack.decode(zlib.decompress(self.data), type=list[_Line])
+        events = map(batches.cut, batches.events(self.data))
+        return [(event.id, event.timestamp, event.message) for event in events]
 
     def overlaps(self, other: "_Chunk") -> bool:
         return self.last >= other.first and self.first <= other.last

@@ -10,7 +10,7 @@ from itertools import groupby
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate import builds, cloudwatch, logs, subscription
+from tidegate import batches, builds, cloudwatch, logs, subscription
 from tidegate.aws import FAULTS
 from tidegate.model import Task
 from tidegate.observability import logger
@@ -118,8 +118,8 @@ def _fetch(watch: logs.Watch, known: set[str], now: datetime) -> _Fetched:
             # Gap by gap: a chunk that reaches over lines that are there would be read before them.
             for missing, gap in groupby(page, lambda line: line.id not in known):
                 if missing:
-                    events = tuple(logs.Event(line.id, line.timestamp, line.message) for line in gap)
-                    batch = logs.Batch("DATA_MESSAGE", cloudwatch.stream_of(watch.task_id), events)
+                    events = tuple(batches.Event(line.id, line.timestamp, line.message) for line in gap)
+                    batch = batches.Batch("DATA_MESSAGE", cloudwatch.stream_of(watch.task_id), events)
                     logs.put(batch, now, fetched=True)
                     logger.info("missed lines stored", task=watch.task_id, lines=len(events))
             fetched.pages += 1
