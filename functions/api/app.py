@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from ulid import ULID
 
-from tidegate import inputs, reading, service
+from tidegate import inputs, queueing, reading, service
 from tidegate.aws import FAULTS
 from tidegate.exceptions import (
     BodyTooLarge,
@@ -82,7 +82,7 @@ def create_build(slug: str) -> Response[bytes]:
 def get_build(build_id: str) -> Response[bytes]:
     """One build, as it is now, and its place in the queue."""
     build = service.find_build(_named("build", inputs.build_id, build_id))
-    return _json(_build_view(build) | {"queuePosition": service.queue_position(build)})
+    return _json(_build_view(build) | {"queuePosition": queueing.queue_position(build)})
 
 
 @app.post("/v1/builds/<build_id>/cancel")

@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import sealing, service, watching
+from tidegate import reconciling, sealing, watching
 from tidegate.observability import logger
 
 _SENDING = timedelta(seconds=40)  # from the start, of the 50 that the function has
@@ -16,7 +16,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Bring every open build forward; what fails is raised, and is tried again a minute later in any case."""
     now = _now()
     try:
-        service.reconcile(now)
+        reconciling.reconcile(now)
     finally:
         try:
             sealing.sweep(now)

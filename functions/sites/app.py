@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import service
+from tidegate import visiting
 from tidegate.observability import logger
 from tidegate.sites import Request, Response
 
@@ -26,7 +26,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         if_none_match=headers.get("if-none-match"),
         if_modified_since=headers.get("if-modified-since"),
     )
-    return _write(service.visit(headers.get("host", ""), request))
+    return _write(visiting.visit(headers.get("host", ""), request))
 
 
 def _wants_page(headers: dict[str, str]) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import sealing, service, watching
+from tidegate import queueing, sealing, watching
 from tidegate.events import task_of
 from tidegate.observability import logger
 from tidegate.settings import settings
@@ -25,7 +25,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
         logger.info("task is none of ours", task=event["detail"].get("taskArn"))
         return
     now = _now()
-    if build := service.observe_task(task, now):
+    if build := queueing.observe_task(task, now):
         sealing.see_end(task, now)
         if task.ended:
             watching.push(build.id, _now, now + _SENDING)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from functions.task_state_change.app import handler as task_state_change
 from tests.calls import CONTEXT, JSON, URL, call
 from tests.fakes import FakeEcs, client_error
-from tidegate import aws, builds, idempotency, jobs, service, slots
+from tidegate import aws, builds, idempotency, jobs, lifecycle, reconciling, service, slots
 from tidegate.status import Status
 
 OTHER = "https://git.example.com/you/other.git"
@@ -75,7 +75,7 @@ def test_older_build_that_the_index_hid_leaves_the_line_later(ecs: FakeEcs, monk
         behind.setattr(builds, "of_project", lambda slug, before_id: iter(()))
         older, newer = post(slug="c"), post(slug="c")
     assert [get(each)["status"] for each in (older, newer)] == ["queued", "queued"]
-    service.reconcile(datetime.now(UTC))
+    reconciling.reconcile(datetime.now(UTC))
     assert (get(older)["status"], get(older)["failure"]["code"]) == ("canceled", "SUPERSEDED")
     assert get(newer)["queuePosition"] == 1
 
@@ -145,7 +145,7 @@ def test_settings_are_kept_for_later_builds(ecs: FakeEcs) -> None:
     assert commands == ["true", "make", "true"]
     stored = builds.get(later["id"])
     assert stored
-    assert service._environment(stored) == {"A": "a-value", "B": "b-value"}
+    assert lifecycle._environment(stored) == {"A": "a-value", "B": "b-value"}
 
 
 def test_size_must_fit_with_the_projects_own(ecs: FakeEcs) -> None:
@@ -216,10 +216,10 @@ def test_key_survives_a_crash_and_makes_one_build(ecs: FakeEcs, monkeypatch: pyt
     def die(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    for where in ("start", "create", "_accept"):
+    for module, where in ((lifecycle, "start"), (builds, "create"), (service, "_accept")):
         key = f"k-{where}"
         with monkeypatch.context() as patch:
-            patch.setattr(builds if where == "create" else service, where, die)
+            patch.setattr(module, where, die)
             with pytest.raises(KeyboardInterrupt):
                 with_key(key, {"gitURL": URL})
         assert with_key(key, {"gitURL": URL})[0] == 409
@@ -247,7 +247,7 @@ def test_lost_answer_of_runtask_is_asked_again_with_the_same_token(ecs: FakeEcs)
     view = get(build_id)
     assert view["status"] == "starting"
     assert view["waiting"]
-    service.reconcile(datetime.now(UTC) + timedelta(minutes=2))
+    reconciling.reconcile(datetime.now(UTC) + timedelta(minutes=2))
     assert get(build_id)["taskArn"]
     assert len({wanted["clientToken"] for wanted in ecs.calls}) == 1
 
@@ -257,14 +257,14 @@ def test_refusal_after_a_lost_answer_is_believed_when_no_task_is_found(ecs: Fake
     ecs.answers += [ReadTimeoutError(endpoint_url="ecs"), *[denied] * 9]
     build_id, now = post(), datetime.now(UTC)
     for minutes in (2, 3):
-        service.reconcile(now + timedelta(minutes=minutes))
+        reconciling.reconcile(now + timedelta(minutes=minutes))
         assert get(build_id)["status"] == "starting"
         assert get(build_id)["waiting"] == "The controller may not start tasks."
-    service.reconcile(now + timedelta(minutes=4))
+    reconciling.reconcile(now + timedelta(minutes=4))
     assert get(build_id)["failure"]["code"] == "ACCESS_DENIED"
     assert slots.holders() == {build_id}  # a task may still come up
     for minutes in (7, 9):
-        service.reconcile(now + timedelta(minutes=minutes))
+        reconciling.reconcile(now + timedelta(minutes=minutes))
     assert slots.holders() == set()
     assert len({wanted["clientToken"] for wanted in ecs.calls}) == 1
 
@@ -277,7 +277,7 @@ def test_refusal_after_a_lost_answer_finds_the_task(ecs: FakeEcs) -> None:
     builds.save(build, unanswered, now)
     ecs.answers += [client_error("AccessDeniedException", "not authorized to perform: ecs:RunTask")] * 9
     for minutes in (2, 4, 6):
-        service.reconcile(now + timedelta(minutes=minutes))
+        reconciling.reconcile(now + timedelta(minutes=minutes))
     assert get(build_id)["status"] == "starting"
     assert get(build_id)["taskArn"] == build.task_arn
 
@@ -317,7 +317,7 @@ def test_no_failing_call_stops_a_sweep(ecs: FakeEcs, call_: str, monkeypatch: py
 
     monkeypatch.setattr(ecs, call_, fail)
     with pytest.raises(ExceptionGroup):
-        service.reconcile(datetime.now(UTC) + timedelta(minutes=12))
+        reconciling.reconcile(datetime.now(UTC) + timedelta(minutes=12))
     assert get(late)["failure"]["code"] == "START_TIMED_OUT"
     assert get(other)["status"] == "building"
     assert get(waiting)["status"] == "queued"  # the slot is not free before the task is seen stopped

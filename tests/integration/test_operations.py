@@ -18,7 +18,7 @@ from tests.collector import Answer, Collector
 from tests.fakes import FakeEcs, client_error
 from tests.integration.test_event_files import CONTEXT
 from tests.unit.test_template import FUNCTIONS, SOURCE, of_type, properties, target
-from tidegate import builds, service, sink, slots
+from tidegate import builds, lifecycle, queueing, reconciling, service, sink, slots, watching
 from tidegate.status import Status
 
 ROOT = Path(__file__).parents[2]
@@ -62,8 +62,8 @@ def written(
     builds.create(waiting)
     slots.release(*slots.holders())
     ecs.answers.append(client_error("Moonshine", "RunTask is drunk"))
-    service.start(waiting, NOW, "api")
-    service.reconcile(NOW)
+    lifecycle.start(waiting, NOW, "api")
+    reconciling.reconcile(NOW)
     send_lines(set_environment)
     return {metric for line in capsys.readouterr().out.splitlines() for metric in read_line(line)}
 
@@ -227,7 +227,7 @@ def test_silence_is_of_a_metric_that_every_sweep_writes_last() -> None:
     assert ALARMS["ReconcilerSilentAlarm"]["Statistic"] == "SampleCount"
     [sweep] = [
         node
-        for node in ast.parse(Path(service.__file__).read_text(encoding="utf-8")).body
+        for node in ast.parse(Path(reconciling.__file__).read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.name == "reconcile"
     ]
     last = [ast.unparse(statement) for statement in sweep.body if not isinstance(statement, ast.If)][-1]
@@ -290,8 +290,8 @@ def test_docs_name_what_stays() -> None:
 
 
 def test_queries_ask_for_what_is_logged() -> None:
-    modules = ("service", "watching")
-    source = "".join((ROOT / f"layers/shared/tidegate/{each}.py").read_text(encoding="utf-8") for each in modules)
+    modules = (lifecycle, queueing, reconciling, service, watching)
+    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in modules)
     queries = DOC.partition("### Queries")[2].partition("\n### ")[0]
     for message in re.findall(r'message = "([^"]+)"', queries):
         assert f'"{message}"' in source

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ from tests.simulation.ecs import CLUSTER, SimEcs, as_event
 from tests.simulation.invariants import BUILDS, ENDS, LOGS, ONE_BUILD, PROJECTS, Invariants
 from tests.simulation.s3 import SimS3, SimSts
 from tests.simulation.world import EPOCH, Violation, World
-from tidegate import aws, builds, service
+from tidegate import aws, builds, lifecycle, queueing, reconciling, service
 from tidegate.events import task_of
 from tidegate.inputs import NewProject
 from tidegate.model import BuildSettings, Source
@@ -71,7 +71,7 @@ class Stack:
         }
         self.dynamo = SimDynamo(world, tables, self._written)
         self.invariants = Invariants(world, self.ecs, self.dynamo, limit)
-        self.invariants.position = lambda each: service.queue_position(service.find_build(each))
+        self.invariants.position = lambda each: queueing.queue_position(service.find_build(each))
         world.after = self.invariants.function_ended
         self.event_loss = self.event_doubling = self.sweep_loss = self.worst_moment = 0.0
         self.event_delay: tuple[float, ...] = (0.3,)
@@ -99,12 +99,16 @@ class Stack:
         }
         quiet: dict[str, Any] = {"logger": Silence(), "count": _nothing, "measure": _nothing}
         with (
+            ExitStack() as patched,
             mock.patch.dict(os.environ, values),
             mock.patch.multiple(aws, **clients),
             mock.patch.object(builds, "_build", self._once(builds._build)),
             mock.patch.object(builds, "time", SimpleNamespace(sleep=self.world.sleep)),
-            mock.patch.multiple(service, new_slug=lambda: "new-slug-name", **quiet),
+            mock.patch.object(service, "new_slug", return_value="new-slug-name"),
         ):
+            for module in (lifecycle, queueing, reconciling, service):
+                own = {name: value for name, value in quiet.items() if hasattr(module, name)}
+                patched.enter_context(mock.patch.multiple(module, **own))
             settings.cache_clear()
             try:
                 yield
@@ -164,7 +168,7 @@ class Stack:
         def handle() -> None:
             task = task_of(detail, settings().builder_container)
             if task is not None:
-                service.observe_task(task, world.time())
+                queueing.observe_task(task, world.time())
 
         def ended(end: Any) -> None:
             if not isinstance(end, BaseException):
@@ -185,7 +189,7 @@ class Stack:
         self.world.at(self.world.now + SWEEP, self.tick)
         if self.reconciling and not self.world.misfortune(self.sweep_loss):
             now = self.world.time()
-            self.world.start(self._name("sweep"), _FUNCTION_SECONDS, lambda: service.reconcile(now))
+            self.world.start(self._name("sweep"), _FUNCTION_SECONDS, lambda: reconciling.reconcile(now))
 
     # Users
 
@@ -248,7 +252,7 @@ class Stack:
 
         def read() -> None:
             build = service.find_build(build_id)
-            service.queue_position(build)
+            queueing.queue_position(build)
             service.list_builds(build.project_slug, None, None, 5)
 
         self._api("look", read, build_id[-4:])

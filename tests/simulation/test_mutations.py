@@ -20,7 +20,20 @@ from tests.simulation import invariants, simulate
 from tests.simulation import stack as stack_module
 from tests.simulation.stack import Stack
 from tests.simulation.world import CRASH_AFTER, DENIED, LATE, TIMEOUT_AFTER
-from tidegate import aws, builds, decision, diagnosis, events, idempotency, projects, runner, service, slots
+from tidegate import (
+    aws,
+    builds,
+    decision,
+    diagnosis,
+    events,
+    idempotency,
+    lifecycle,
+    projects,
+    queueing,
+    reconciling,
+    runner,
+    slots,
+)
 from tidegate.decision import CANCELED, CancelAsked, Decision, Overdue, StartClaimed, TaskSeen
 from tidegate.model import Build, Result
 from tidegate.settings import settings
@@ -43,7 +56,7 @@ class Mutation(NamedTuple):
 def decided(change: Callable[[Build, Any, Decision], Decision]) -> list[Patch]:
     """Let something else be decided."""
     real = decision.decide
-    return [(service, "decide", lambda build, seen: change(build, seen, real(build, seen)))]
+    return [(lifecycle, "decide", lambda build, seen: change(build, seen, real(build, seen)))]
 
 
 def status_by_arrival() -> list[Patch]:
@@ -146,7 +159,7 @@ def slots_not_given_back() -> list[Patch]:
 
 
 def leaks_not_repaired() -> list[Patch]:
-    return [(service, "_give_back_leaked", lambda suspects: None)]
+    return [(reconciling, "_give_back_leaked", lambda suspects: None)]
 
 
 def no_claim() -> list[Patch]:
@@ -155,8 +168,8 @@ def no_claim() -> list[Patch]:
             return build, Decision(build, run=True)
         return real(build, seen, *more)
 
-    real = service._settle
-    return [(service, "_settle", settle)]
+    real = lifecycle._settle
+    return [(lifecycle, "_settle", settle)]
 
 
 def claim_not_exclusive() -> list[Patch]:
@@ -253,15 +266,15 @@ def orphans_stopped_at_first_sight() -> list[Patch]:
         for arn in sorted(runner.living() - known):
             runner.stop(arn, "unknown")
 
-    return [(service, "_stop_orphans", stop_orphans)]
+    return [(reconciling, "_stop_orphans", stop_orphans)]
 
 
 def orphans_left_alone() -> list[Patch]:
-    return [(service, "_stop_orphans", lambda known, now: None)]
+    return [(reconciling, "_stop_orphans", lambda known, now: None)]
 
 
 def missing_task_is_lost_at_once() -> list[Patch]:
-    return [(service, "_UNKNOWN_YET", timedelta(seconds=-60)), *missed_once_is_lost()]
+    return [(reconciling, "_UNKNOWN_YET", timedelta(seconds=-60)), *missed_once_is_lost()]
 
 
 def missed_once_is_lost() -> list[Patch]:
@@ -281,7 +294,7 @@ def reads_are_behind(stack: Stack) -> None:
 
 
 def older_ones_stay() -> list[Patch]:
-    return [(service, "_superseded", lambda some: [])]
+    return [(queueing, "superseded", lambda some: [])]
 
 
 def stopped_task_not_looked_for() -> list[Patch]:
@@ -307,8 +320,8 @@ def cancel_forgotten() -> list[Patch]:
         if not build.cancel_requested_at:
             real(build, task, *more, **flags)
 
-    real = service._reconcile
-    return [*decided(change), (service, "_reconcile", reconcile)]
+    real = reconciling._reconcile
+    return [*decided(change), (reconciling, "_reconcile", reconcile)]
 
 
 def supersede_what_runs() -> list[Patch]:
@@ -325,23 +338,23 @@ def newest_first() -> list[Patch]:
         waiting = [build for build in opened if build.status is Status.QUEUED and build.id not in holders]
         return iter(sorted(waiting, key=lambda build: build.id, reverse=True))
 
-    return [(service, "_queue", queue)]
+    return [(queueing, "_queue", queue)]
 
 
 def newcomers_first() -> list[Patch]:
     def start_waiting(now: Any, source: str, new: Build | None = None) -> dict[str, Build]:
-        return {new.id: service.start(new, now, source)} if new else real(now, source)
+        return {new.id: lifecycle.start(new, now, source)} if new else real(now, source)
 
-    real = service.start_waiting
-    return [(service, "start_waiting", start_waiting)]
+    real = queueing.start_waiting
+    return [(queueing, "start_waiting", start_waiting)]
 
 
 def queue_only_by_the_minute() -> list[Patch]:
     def start_waiting(now: Any, source: str, new: Build | None = None) -> dict[str, Build]:
         return {} if source == "event" else real(now, source, new)
 
-    real = service.start_waiting
-    return [(service, "start_waiting", start_waiting)]
+    real = queueing.start_waiting
+    return [(queueing, "start_waiting", start_waiting)]
 
 
 def deadlines_ignored() -> list[Patch]:
