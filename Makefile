@@ -83,7 +83,7 @@ deploy: build ## Deploy to your AWS account, and the builder's image with it (ne
 	$(PY) scripts/prepare_account.py
 	$(BIN)/sam deploy
 	@# The repository comes with the stack, so the image can only follow; the stack then names it by its digest.
-	image=$$($(PY) scripts/push_builder.py) && $(BIN)/sam deploy --no-confirm-changeset --parameter-overrides BuilderImage=$$image
+	image=$$($(PY) -m scripts.push_builder) && $(BIN)/sam deploy --no-confirm-changeset --parameter-overrides BuilderImage=$$image
 
 .PHONY: sites
 sites: $(INSTALLED) ## Serve the deployed stack's sites on this machine
@@ -91,7 +91,7 @@ sites: $(INSTALLED) ## Serve the deployed stack's sites on this machine
 
 .PHONY: replay
 replay: $(INSTALLED) ## Replay the deployed stack's dead letters; ARGS=--dry-run only lists them
-	$(PY) scripts/replay.py $(ARGS)
+	$(PY) -m scripts.replay $(ARGS)
 
 .PHONY: lock
 lock: $(INSTALLED) ## Lock the newest versions of all Python dependencies

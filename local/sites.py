@@ -17,6 +17,7 @@ from local.lambdas import Lambdas
 from local.options import ROOT
 from local.timers import Timers
 from local.worker import Function
+from scripts.samconfig import stack_name
 
 OWN = ("HOME", "PATH", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
@@ -24,7 +25,7 @@ OWN = ("HOME", "PATH", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 def serve(arguments: Sequence[str]) -> NoReturn:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m local sites", description="Serve the sites of a deployed stack.")
-    parser.add_argument("--stack", default=os.environ.get("STACK", "tidegate"), help="name of the stack [STACK]")
+    parser.add_argument("--stack", default=os.environ.get("STACK") or stack_name(), help="name of the stack [STACK]")
     parser.add_argument(
         "--sites-port", type=int, default=int(os.environ.get("SITES_PORT", "8000")), help="[SITES_PORT]"
     )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.samconfig import stack_name
+
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_ecr import ECRClient
@@ -22,7 +24,7 @@ CONTEXT = Path(__file__).parent.parent / "builder"
 def main() -> str:
     """Push the image; returns `@<digest>`, or ends the program with one line that says what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stack", default="tidegate", help="name of the CloudFormation stack (%(default)s)")
+    parser.add_argument("--stack", default=stack_name(), help="name of the CloudFormation stack (%(default)s)")
     stack: str = parser.parse_args().stack
     try:
         outputs = read_outputs(boto3.client("cloudformation"), stack)

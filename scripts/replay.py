@@ -13,6 +13,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.samconfig import stack_name
+
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_lambda import LambdaClient
@@ -35,7 +37,7 @@ class Letter(NamedTuple):
 def main() -> int:
     """Replay all, and tell of each; returns 1 if something is left."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stack", default="tidegate", help="name of the CloudFormation stack (%(default)s)")
+    parser.add_argument("--stack", default=stack_name(), help="name of the CloudFormation stack (%(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="only tell what there is")
     options = parser.parse_args()
     try:

@@ -12,6 +12,7 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from local.template import translate
+from tidegate.inputs import FARGATE_SIZES
 from tidegate.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -377,13 +378,24 @@ def test_images_expire_and_are_scanned() -> None:
 # data
 
 
+def test_memory_fits_cpu_by_the_same_sizes_as_a_requests() -> None:
+    rules = {name: rule for name, rule in SOURCE["Rules"].items() if name.startswith("MemoryFitsCpu")}
+    sizes = {}
+    for rule in rules.values():
+        [_, cpu] = rule["RuleCondition"]["Fn::Equals"]
+        [assertion] = rule["Assertions"]
+        sizes[int(cpu)] = [int(each) for each in assertion["Assert"]["Fn::Contains"][0]]
+    assert sizes == {cpu: list(memory) for cpu, memory in FARGATE_SIZES.items()}
+    assert [*sizes] == SOURCE["Parameters"]["BuildCpu"]["AllowedValues"]
+
+
 def test_tables_are_encrypted_backed_up_and_on_demand() -> None:
     tables = of_type("AWS::DynamoDB::Table")
     assert sorted(tables) == ["BuildsTable", "ConnectionsTable", "LogsTable", "ProjectsTable"]
     for name, table in tables.items():
         assert table["BillingMode"] == "PAY_PER_REQUEST"
         assert table["SSESpecification"] == {"SSEEnabled": True}
-        if name != "ConnectionsTable":  # nobody would want it back
+        if name in {"BuildsTable", "ProjectsTable"}:  # the others' contents expire
             assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     for name in ("BuildsTable", "LogsTable", "ConnectionsTable"):
         assert tables[name]["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
