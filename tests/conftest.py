@@ -74,6 +74,7 @@ def _forget() -> None:
     settings.cache_clear()
     sites.missing.clear()
     watching._builds.clear()
+    watching._tasks.clear()
 
 
 @cache

@@ -129,11 +129,13 @@ class Show:
         ):
             settings.cache_clear()
             watching._builds.clear()
+            watching._tasks.clear()
             try:
                 yield
             finally:
                 settings.cache_clear()
                 watching._builds.clear()
+                watching._tasks.clear()
 
     # the story
 

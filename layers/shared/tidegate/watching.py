@@ -29,7 +29,8 @@ _KNOWN = 1000  # tasks whose build a function remembers
 
 Clock = Callable[[], datetime]
 
-_builds: dict[str, str] = {}
+_builds: dict[str, str] = {}  # of the tasks that have written
+_tasks: dict[str, list[str]] = {}  # of the builds of those of them that somebody watched, the task among them
 
 
 class _Lost(Exception):
@@ -49,10 +50,14 @@ class _Sheet(Struct, frozen=True):
 
 
 class _Log:
-    """A build's log as it is to be sent; the first page from each cursor is read once for all who stand there."""
+    """A build's log as it is to be sent; the first page from each cursor is read once for all who stand there.
 
-    def __init__(self, build_id: str, now: datetime) -> None:
-        self.view = reading.outlook(build_id, now)
+    `ending` is what to tell of its end, once it has one.
+    """
+
+    def __init__(self, build_id: str, tasks: list[str], ending: dict[str, Any] | None = None) -> None:
+        self.tasks, self.ending = tasks, ending
+        self._build_id = build_id
         self._first: dict[str | None, _Sheet] = {}
 
     def first(self, cursor: str | None) -> _Sheet:
@@ -70,19 +75,19 @@ class _Log:
 
     def news(self, cursor: str | None) -> bool:
         """Whether there is anything to tell who stands at the cursor."""
-        return bool(self.first(cursor).frames) or self.view.over
-
-    def end(self, cursor: str | None) -> bytes:
-        """The frame after the last line."""
-        view = self.view
-        about = {"status": view.build.status, "sealed": view.sealed, "lineCount": view.line_count, "gaps": view.gaps}
-        return frames.end(view.build.id, cursor, about)
+        return bool(self.first(cursor).frames or self.ending)
 
     def _read(self, cursor: str | None) -> Iterator[_Sheet]:
-        for page in logs.pages(self.view.tasks, cursor, _MOST, frames.LINES):
-            sent = frames.lines(self.view.build.id, cursor, page.cursor, page.lines) if page.lines else ()
+        for page in logs.pages(self.tasks, cursor, _MOST, frames.LINES):
+            sent = frames.lines(self._build_id, cursor, page.cursor, page.lines) if page.lines else ()
             yield _Sheet([*sent], page.cursor, page.more)
             cursor = page.cursor
+
+
+def _look(build_id: str, now: datetime) -> _Log:
+    view = reading.outlook(build_id, now)
+    about = {"status": view.build.status, "sealed": view.sealed, "lineCount": view.line_count, "gaps": view.gaps}
+    return _Log(build_id, view.tasks, about if view.over else None)
 
 
 def subscribe(build_id: str, cursor: str | None, connection_id: str, clock: Clock, until: datetime) -> None:
@@ -101,7 +106,7 @@ def subscribe(build_id: str, cursor: str | None, connection_id: str, clock: Cloc
     new = Subscription(build_id, connection_id, cursor)
     connections.subscribe(new, clock())
     logger.info("viewer subscribed", build_id=build_id, connection=connection_id)
-    _serve(new, _Log(build_id, clock()), clock, until, patient=True)
+    _serve(new, _look(build_id, clock()), clock, until, patient=True)
 
 
 def leave(connection_id: str) -> None:
@@ -118,7 +123,7 @@ def push_task(task_id: str, clock: Clock, until: datetime) -> None:
         _tell([fault])
         return
     if build_id:
-        push(build_id, clock, until)
+        _tell(_push(build_id, clock, until, task_id))
 
 
 def push(build_id: str, clock: Clock, until: datetime) -> None:
@@ -146,6 +151,7 @@ def _build_of(task_id: str) -> str | None:
             return None
         if len(_builds) >= _KNOWN:
             _builds.clear()
+            _tasks.clear()
         _builds[task_id] = origin.build_id
     return _builds[task_id]
 
@@ -155,13 +161,18 @@ def _tell(faults: Iterable[Exception]) -> None:
         logger.error("viewers not served", exc_info=fault)
 
 
-def _push(build_id: str, clock: Clock, until: datetime) -> list[Exception]:
-    """Serve all viewers of a build side by side; returns what failed, save what is a viewer's own trouble."""
+def _push(build_id: str, clock: Clock, until: datetime, task_id: str = "") -> list[Exception]:
+    """Serve all viewers of a build side by side; returns what failed, save what is a viewer's own trouble.
+
+    Where a task wrote lines the build is not asked again for its tasks: a newer one has batches of its own.
+    """
     try:
         viewers = connections.of_build(build_id)
         if not viewers:
             return []
-        log = _Log(build_id, clock())
+        log = _Log(build_id, _tasks[task_id]) if task_id in _tasks else _look(build_id, clock())
+        if task_id in log.tasks:
+            _tasks[task_id] = log.tasks
         for cursor in {viewer.cursor for viewer in viewers if not viewer.leased(clock())}:
             log.first(cursor)
     except NotFound:
@@ -206,7 +217,7 @@ def _serve(viewer: Subscription, log: _Log, clock: Clock, until: datetime, *, pa
             if seen and seen.lease == lease:
                 _hold(_Turn(seen, clock, until, patient=patient), log, clock)
                 return
-        log = _Log(viewer.build_id, clock())  # what was read may be older than a wish that we answer for now
+        log = _look(viewer.build_id, clock())  # what was read may be older than a wish that we answer for now
 
 
 class _Turn:
@@ -223,8 +234,8 @@ class _Turn:
             for frame in sheet.frames:
                 self._post(frame)
             self.cursor = sheet.cursor
-        if log.view.over:
-            self._post(log.end(self.cursor))
+        if log.ending:
+            self._post(frames.end(self.held.build_id, self.cursor, log.ending))
             connections.end(self.held)
             return True
         left = connections.release(self.held, self.cursor)
@@ -260,7 +271,7 @@ def _hold(turn: _Turn, log: _Log, clock: Clock) -> None:
     keys: dict[str, Any] = {"build_id": held.build_id, "connection": held.connection_id}
     try:
         while not turn.send(log):
-            log = _Log(held.build_id, clock())
+            log = _look(held.build_id, clock())
     except Gone:
         logger.info("viewer gone", **keys)
         connections.remove(held.build_id, held.connection_id)
