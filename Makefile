@@ -66,6 +66,7 @@ bench: $(INSTALLED) $(BUILDER_INSTALLED) ## Run the benchmarks
 	$(PY) -m tests.benchmarks.pipeline
 	$(PY) -m tests.benchmarks.cold_start
 	$(PY) -m tests.benchmarks.forwarder
+	PYTHONPATH=layers/shared:. $(PY) -m tests.benchmarks.writes
 
 .PHONY: run
 run: setup ## Start the local stack; REPO=<git URL> builds that repository

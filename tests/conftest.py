@@ -1,6 +1,7 @@
 """The stack's AWS resources in moto, made from template.yaml's own definitions."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -22,7 +23,14 @@ TABLES = ("BuildsTable", "ProjectsTable", "LogsTable", "ConnectionsTable")
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The functions' environment, with empty tables, a bucket and a cluster behind it.
+    """The functions' environment, with empty tables, a bucket and a cluster behind it."""
+    with stack_in(monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def stack_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The stack, for as long as it is needed.
 
     The AWS clients stay from test to test: to make them costs more than all else here.
     """

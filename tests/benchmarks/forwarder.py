@@ -48,13 +48,13 @@ def main() -> None:
     sink.start()
     environment = _environment(addresses.get())
     with tempfile.TemporaryDirectory() as folder:
-        lines = _build_output(Path(folder) / "site")
+        lines = build_output(Path(folder) / "site")
         print("| lines | floor, M instructions | handler, M instructions | ratio | floor, MB | handler, MB | ratio |")
         print("|---|---|---|---|---|---|---|")
         for count, calls in SIZES.items():
             file = Path(folder) / f"{count}.txt"
-            file.write_text(_delivery(lines, count))
-            (Path(folder) / "small.txt").write_text(_delivery(lines, 1))
+            file.write_text(delivery(lines, count))
+            (Path(folder) / "small.txt").write_text(delivery(lines, 1))
             floor, handler = (_instructions(side, file, calls, environment) for side in ("floor", "handler"))
             less, more = (_measured("memory", side, file, environment) for side in ("floor", "handler"))
             print(
@@ -65,7 +65,7 @@ def main() -> None:
     sink.terminate()
 
 
-def _build_output(folder: Path) -> list[str]:
+def build_output(folder: Path) -> list[str]:
     """What npm and Vite print."""
     shutil.copytree(ROOT / "examples/harbour", folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
     for number in range(MODULES):
@@ -82,7 +82,7 @@ def _build_output(folder: Path) -> list[str]:
     return [line for each in printed for line in (each.stdout + each.stderr).decode().splitlines()]
 
 
-def _delivery(lines: list[str], count: int) -> str:
+def delivery(lines: list[str], count: int) -> str:
     """A batch as CloudWatch sends it: ids and times that grow, no blanks, UTF-8."""
     chance, time, events = random.Random(7), FIRST_TIME, []
     for number, line in enumerate(itertools.islice(itertools.cycle(lines), count)):
