@@ -74,7 +74,7 @@ def test_all_options_reach_the_builder_and_secrets_go_nowhere_else(ecs: FakeEcs,
         "envNames": ["API_KEY", "OTHER"],
     }
     assert (told["gitURL"], told["ref"], told["commit"], told["settings"]) == (URL, "main", None, settings)
-    job = json.loads(aws.s3().get_object(Bucket="artifacts", Key=f"jobs/{build_id}.json")["Body"].read())
+    job = json.loads(aws.s3().get_object(Bucket="artifacts", Key=f"jobs/{build_id}-1.json")["Body"].read())
     assert job["env"] == ALL_OPTIONS["env"]
     overrides = ecs.calls[0]["overrides"]
     assert (overrides["cpu"], overrides["memory"]) == ("1024", "2048")

@@ -286,7 +286,7 @@ def test_addresses_are_signed_for_the_buckets_own_region(ecs: FakeEcs) -> None:
     build_id = post()
     [override] = ecs.calls[0]["overrides"]["containerOverrides"]
     [job_url] = [each["value"] for each in override["environment"] if each["name"] == "JOB_URL"]
-    job = json.loads(aws.s3().get_object(Bucket="artifacts", Key=f"jobs/{build_id}.json")["Body"].read())
+    job = json.loads(aws.s3().get_object(Bucket="artifacts", Key=f"jobs/{build_id}-1.json")["Body"].read())
     assert {urlsplit(job_url).hostname, urlsplit(job["upload"]["url"]).hostname} == {
         "artifacts.s3.eu-central-1.amazonaws.com"
     }

@@ -30,7 +30,7 @@ BUILD = Build(
     deadline=NOW + timedelta(hours=6),
     timeout_seconds=1200,
 )
-JOB_URL = "https://artifacts.s3.eu-central-1.amazonaws.com/jobs/01JD6Q2V8W3M4N5P6R7S8T9VAB.json?X-Amz-Signature=a"
+JOB_URL = "https://artifacts.s3.eu-central-1.amazonaws.com/jobs/01JD6Q2V8W3M4N5P6R7S8T9VAB-1.json?X-Amz-Signature=a"
 ARN = "arn:aws:ecs:eu-central-1:123456789012:task/builds/8db93fcc24098c3a4f93a028a506eb35"
 
 

@@ -65,7 +65,8 @@ def grant(build: Build, env: dict[str, str]) -> str:
     functions' own credentials could end in the middle of a build.
     """
     config = settings()
-    bucket, own, key = config.artifacts_bucket, prefix(build.project_slug, build.id), f"jobs/{build.id}.json"
+    bucket, own = config.artifacts_bucket, prefix(build.project_slug, build.id)
+    key = f"jobs/{build.id}-{build.attempt}.json"
     partition = config.builder_access_role.split(":")[1]
     arn = f"arn:{partition}:s3:::{bucket}"
     session = aws.sts().assume_role(
