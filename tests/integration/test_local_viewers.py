@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -23,6 +24,7 @@ from tests.e2e.local_stack import wait_until
 
 KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
 ROUTES = {key: key.lstrip("$") for key in ("$connect", "$disconnect", "$default", "subscribe")}
+EVENTS = Path(__file__).parents[2] / "events"
 SECONDS = 10
 
 
@@ -124,9 +126,12 @@ def test_events_are_those_of_api_gateway(api: Api) -> None:
         assert context["identity"] == {"sourceIp": "127.0.0.1", "userAgent": "viewer/1"}
         assert (context["stage"], context["messageDirection"]) == ("live", "IN")
         assert context["connectedAt"] <= context["requestTimeEpoch"]
-    keys = {kind: event["requestContext"].keys() for kind, event in events.items()}
-    assert keys["MESSAGE"] - keys["CONNECT"] == {"messageId"}
-    assert keys["DISCONNECT"] - keys["CONNECT"] == {"disconnectStatusCode", "disconnectReason"}
+        file = {"CONNECT": "connect-signed", "MESSAGE": "subscribe", "DISCONNECT": "disconnect"}[kind]
+        recorded = json.loads((EVENTS / f"viewers-{file}.json").read_text())
+        assert event.keys() == recorded.keys()
+        assert context.keys() == recorded["requestContext"].keys()
+        assert context["routeKey"] == recorded["requestContext"]["routeKey"]
+    assert left["headers"].keys() == json.loads((EVENTS / "viewers-disconnect.json").read_text())["headers"].keys()
     assert len({event["requestContext"]["connectionId"] for event in events.values()}) == 1
     assert len({event["requestContext"]["requestId"] for event in events.values()}) == 3
 
