@@ -366,9 +366,9 @@ def _read_task(task_id: str, place: _Place, sheet: _Sheet) -> Iterator[None]:
         if chunk not in late:  # from here on keys only rise
             near = [other for other in near if other.last >= chunk.first]
         known = {line[0] for other in near if other.overlaps(chunk) for line in other.lines()}
+        given = place.given if chunk.mark == place.part else 0
         for position, line in enumerate(chunk.lines()):
-            begun = chunk.mark == place.part and position < place.given
-            if begun or line[0] <= place.floor or line[0] in known:
+            if position < given or line[0] <= place.floor or line[0] in known:
                 continue
             while not sheet.add(line):
                 place.part, place.given = chunk.mark, position

@@ -59,19 +59,21 @@ class _Log:
         self.tasks, self.ending = tasks, ending
         self._build_id = build_id
         self._first: dict[str | None, _Sheet] = {}
+        self._rest: dict[str | None, Iterator[_Sheet]] = {}
 
     def first(self, cursor: str | None) -> _Sheet:
         """The next page after a cursor."""
         if cursor not in self._first:
-            self._first[cursor] = next(self._read(cursor))
+            reader = self._read(cursor)
+            self._first[cursor], self._rest[cursor] = next(reader), reader
         return self._first[cursor]
 
     def sheets(self, cursor: str | None) -> Iterator[_Sheet]:
         """All pages after a cursor."""
         sheet = self.first(cursor)
         yield sheet
-        if sheet.more:
-            yield from self._read(sheet.cursor)
+        if sheet.more:  # the first viewer reads on, any other from there once more
+            yield from self._rest.pop(cursor, None) or self._read(sheet.cursor)
 
     def news(self, cursor: str | None) -> bool:
         """Whether there is anything to tell who stands at the cursor."""
