@@ -82,9 +82,9 @@ def build_output(folder: Path) -> list[str]:
     return [line for each in printed for line in (each.stdout + each.stderr).decode().splitlines()]
 
 
-def delivery(lines: list[str], count: int) -> str:
+def delivery(lines: list[str], count: int, batch: int = 0) -> str:
     """A batch as CloudWatch sends it: ids and times that grow, no blanks, UTF-8."""
-    chance, time, events = random.Random(7), FIRST_TIME, []
+    chance, time, events = random.Random(7), FIRST_TIME + batch * 1_000_000, []
     for number, line in enumerate(itertools.islice(itertools.cycle(lines), count)):
         time += chance.randrange(0, 15)
         text = line if number < len(lines) else re.sub(r"(?<!\[)\d", lambda _: str(chance.randrange(10)), line)
@@ -107,9 +107,11 @@ def _instructions(side: str, file: Path, calls: int, environment: dict[str, str]
     return (often - once) / (calls - 1)
 
 
-def _count(side: str, file: Path, calls: int, environment: dict[str, str]) -> int:
+def _count(
+    side: str, file: Path, calls: int, environment: dict[str, str], module: str = "tests.benchmarks.forwarder"
+) -> int:
     command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
-    command += [sys.executable, "-m", "tests.benchmarks.forwarder", side, str(file), str(calls)]
+    command += [sys.executable, "-m", module, side, str(file), str(calls)]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
     assert found, done.stderr
