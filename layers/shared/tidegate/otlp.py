@@ -4,6 +4,7 @@ https://opentelemetry.io/docs/specs/otlp/#otlphttp and opentelemetry/proto/logs/
 few fields of a line do not need protobuf's library, whose import alone costs more than a batch of lines.
 """
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Protocol
@@ -15,6 +16,7 @@ MAX_BYTES = 1_000_000  # of a request; New Relic takes no more
 MAX_RECORDS = 5_000
 _SCOPE = "tidegate"
 _UID = b"log.record.uid"
+_fixed64 = struct.Struct("<Q").pack
 
 
 class Line(Protocol):
@@ -47,19 +49,22 @@ def requests(resource: Mapping[str, str | int | None], lines: Iterable[Line], ob
     """
     head = _field(1, _resource(resource))
     scope = _field(1, _field(1, _SCOPE.encode()))
-    seen_at = b"\x59" + observed.to_bytes(8, "little")  # observed_time_unix_nano = 11, fixed64
+    seen_at = b"\x59" + _fixed64(observed)  # observed_time_unix_nano = 11, fixed64
     most = MAX_BYTES - len(head) - len(scope) - 20  # the lengths around them
     parts: list[bytes] = []
     size = count = 0
     for line in lines:
-        body, uid = line.message.encode("utf-8", "replace"), line.id.encode("utf-8", "replace")
+        try:
+            body, uid = line.message.encode(), line.id.encode()
+        except UnicodeEncodeError:  # half a surrogate pair; to say so each time costs as much as to encode
+            body, uid = line.message.encode("utf-8", "replace"), line.id.encode("utf-8", "replace")
         length, opening, before_body, before_uid = _frame(len(body), len(uid))
         if size + length > most or count == MAX_RECORDS:
             yield _field(1, head + _field(2, scope + b"".join(parts)))
             parts, size, count = [], 0, 0
-        time = (line.timestamp * 1_000_000).to_bytes(8, "little")
-        parts += (opening, time, before_body, body, before_uid, uid, seen_at)
-        size, count = size + length, count + 1
+        parts += (opening, _fixed64(line.timestamp * 1_000_000), before_body, body, before_uid, uid, seen_at)
+        size += length
+        count += 1
     if parts:
         yield _field(1, head + _field(2, scope + b"".join(parts)))
 
