@@ -20,7 +20,7 @@ from tests.benchmarks import forwarder
 from tests.benchmarks.forwarder import ROOT
 
 SIZES = {1_000: 4}  # lines, and how often they are handled
-SIDES = ("floor", "handler", "sink", "both")
+SIDES = ("floor", "handler", "sink")
 CONNECTION = "benchmark="
 
 

@@ -92,6 +92,7 @@ def test_lines_reach_the_sink_with_what_is_known_of_their_build(
     deliver("one", "\x1b[32m✓\x1b[0m two", "")
     [request] = collector.requests
     assert request.headers["content-type"] == "application/x-protobuf"
+    assert "content-encoding" not in request.headers
     assert request.path == "/v1/logs"
     assert collector.resource() == {
         "service.name": "my-stack",
@@ -166,6 +167,7 @@ def test_a_large_batch_goes_in_several_requests(collector: Collector) -> None:
     messages = [f"{number} " + "é" * 300 for number in range(4000)]
     deliver(*messages)
     assert len(collector.requests) == 3
+    assert {each.headers["content-encoding"] for each in collector.requests} == {"gzip"}
     assert collector.lines() == messages
 
 

@@ -111,7 +111,10 @@ def store(data: str, now: datetime) -> Delivery:
 
 def lines_of(data: str) -> Batch:
     """The lines of what `store` has taken, as it gives them to a reader."""
-    batch = batches.decode(batches.inflate(batches.unpack(data)))
+    body = batches.inflate(batches.unpack(data))
+    batch = batches.decode(body)
+    if len(body) <= batches.MAX_LINE_BYTES:
+        return batch
     return replace(batch, log_events=tuple(map(batches.cut, batch.log_events)))
 
 
