@@ -66,6 +66,7 @@ bench: $(INSTALLED) $(BUILDER_INSTALLED) ## Run the benchmarks
 	$(PY) -m tests.benchmarks.pipeline
 	$(PY) -m tests.benchmarks.cold_start
 	$(PY) -m tests.benchmarks.forwarder
+	$(PY) -m tests.benchmarks.sending
 	PYTHONPATH=layers/shared:. $(PY) -m tests.benchmarks.writes
 
 .PHONY: run

@@ -19,8 +19,8 @@ from typing import Any
 from tests.benchmarks import forwarder
 from tests.benchmarks.forwarder import ROOT
 
-SIZES = {1_000: 4}  # lines, and how often they are handled
-SIDES = ("floor", "handler", "sink")
+SIZES = {100: 6, 1_000: 4}  # lines, and how often they are handled
+SIDES = ("floor", "handler", "sink", "both")
 CONNECTION = "benchmark="
 
 
@@ -34,12 +34,12 @@ def main() -> None:
         server.start()
     environment = _environment(f"http://127.0.0.1:{ports.get()}", addresses.get())
     with tempfile.TemporaryDirectory() as folder:
-        lines = forwarder._build_output(Path(folder) / "site")
+        lines = forwarder.build_output(Path(folder) / "site")
         print("| lines | floor, M | handler | ratio | with a sink | ratio | with a sink and a viewer | ratio |")
         print("|---|---|---|---|---|---|---|---|")
         for count, calls in SIZES.items():
             data = Path(folder) / f"{count}.txt"
-            data.write_text("\n".join(forwarder._delivery(lines, count, number) for number in range(calls + 1)))
+            data.write_text("\n".join(forwarder.delivery(lines, count, number) for number in range(calls + 1)))
             floor, *others = (_instructions(side, data, calls, environment) for side in SIDES)
             cells = (f"{each / 1e6:.1f} | {each / floor:.2f}" for each in others)
             print(f"| {count:,} | {floor / 1e6:.1f} | {' | '.join(cells)} |", flush=True)
