@@ -16,9 +16,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# What the functions call; endpoints.json also knows their neighbours under other names.
-SERVICES = {"apigatewaymanagementapi", "dynamodb", "ecs", "lambda", "logs", "s3", "secretsmanager", "sts"}
-ENDPOINTS = SERVICES | {"execute-api"}
+# What the functions call, and what botocore calls for S3 where it is told of another region.
+SERVICES = {
+    "apigatewaymanagementapi": {"PostToConnection"},
+    "dynamodb": {"BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"},
+    "ecs": {"DescribeTasks", "ListTasks", "RunTask", "StopTask"},
+    "lambda": {"Invoke"},
+    "logs": {"FilterLogEvents"},
+    "s3": {"GetObject", "HeadBucket", "HeadObject", "PutObject"},
+    "secretsmanager": {"GetSecretValue"},
+    "sts": {"AssumeRole"},
+}
+ENDPOINTS = {*SERVICES, "execute-api"}  # endpoints.json also knows them under other names
 # The roots of every AWS endpoint outside China: https://www.amazontrust.com/repository/
 ROOTS = {
     "Amazon Root CA 1",
@@ -43,7 +52,7 @@ def main() -> None:
 
 
 def trim(packages: Path) -> None:
-    """Leave of botocore what our services need: their data without prose, and Amazon's roots."""
+    """Leave of botocore what our services need: their data without prose and other calls, and Amazon's roots."""
     botocore = packages / "botocore"
     for service in (path for path in (botocore / "data").iterdir() if path.is_dir()):
         if service.name not in SERVICES:
@@ -53,21 +62,48 @@ def trim(packages: Path) -> None:
         for version in outdated:
             shutil.rmtree(version)
         for file in sorted(newest.iterdir()):
-            _trim_data(file)
+            _trim_data(file, SERVICES[service.name])
     endpoints = botocore / "data" / "endpoints.json"
     _write_json(endpoints, _without_other_services(json.loads(endpoints.read_bytes())))
     bundle = botocore / "cacert.pem"
     bundle.write_text(amazon_roots(bundle.read_text(encoding="ascii")), encoding="ascii")
 
 
-def _trim_data(file: Path) -> None:
+def _trim_data(file: Path, operations: set[str]) -> None:
     if file.name.startswith("examples-"):
         file.unlink()
         return
     plain = file.with_suffix("") if file.suffix == ".gz" else file
     data = json.loads(gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes())
     file.unlink()
-    _write_json(plain, _without_prose(data))
+    _write_json(plain, _without_prose(only(operations, data) if plain.name == "service-2.json" else data))
+
+
+def only(operations: set[str], model: dict[str, Any]) -> dict[str, Any]:
+    """A service's model with these operations and the shapes they need; ValueError if it lacks one."""
+    if missing := operations - model["operations"].keys():
+        raise ValueError(f"no such operations: {sorted(missing)}")
+    kept = {name: operation for name, operation in model["operations"].items() if name in operations}
+    todo, shapes = [*_shapes(kept)], {}
+    while todo:
+        name = todo.pop()
+        if name not in shapes:
+            shapes[name] = model["shapes"][name]
+            todo += _shapes(shapes[name])
+    return {**model, "operations": kept, "shapes": shapes}
+
+
+def _shapes(value: Any) -> Iterator[str]:
+    """The shapes that an operation or shape names; a member of that name is a dictionary."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key == "shape" and isinstance(part, str):
+                yield part
+            else:
+                yield from _shapes(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _shapes(part)
 
 
 def _without_prose(value: Any) -> Any:
@@ -119,7 +155,7 @@ def check(built: Path) -> Iterator[str]:
             yield f"{source}: no valid .pyc"
     data = built / "SharedLayer" / "python" / "botocore" / "data"
     here = {path.name for path in data.iterdir() if path.is_dir()} if data.is_dir() else set()
-    if here != SERVICES:
+    if here != set(SERVICES):
         yield f"{data}: has {sorted(here)}, not {sorted(SERVICES)}"
 
 

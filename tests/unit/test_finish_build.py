@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.httpsession import DEFAULT_CA_BUNDLE
@@ -13,10 +14,20 @@ from botocore.httpsession import DEFAULT_CA_BUNDLE
 from scripts import finish_build
 
 ROOT = Path(__file__).parents[2]
-MODEL = {
-    "documentation": "<p>prose</p>",
-    "shapes": {"Page": {"type": "structure", "members": {"documentation": {"shape": "Text", "documentation": "x"}}}},
-}
+SHAPES = {"Page": {"type": "structure", "members": {"documentation": {"shape": "Text"}}}, "Text": {"type": "string"}}
+
+
+def model_of(service: str) -> dict[str, Any]:
+    """A service's model as botocore brings it."""
+    page = {"type": "structure", "members": {"documentation": {"shape": "Text", "documentation": "x"}}}
+    used = {name: {"input": {"shape": "Page"}} for name in finish_build.SERVICES.get(service, ())}
+    return {
+        "documentation": "<p>prose</p>",
+        "operations": {**used, "Other": {"input": {"shape": "Other"}, "errors": [{"shape": "Error"}]}},
+        "shapes": {**SHAPES, "Page": page, "Other": {"type": "string"}, "Error": {"type": "string"}},
+    }
+
+
 ENDPOINTS = {"partitions": [{"partition": "aws", "services": {"dynamodb": {}, "polly": {}}}]}
 
 
@@ -30,7 +41,7 @@ def built(tmp_path: Path) -> Path:
     data = tmp_path / "SharedLayer" / "python" / "botocore" / "data"
     for service in (*finish_build.SERVICES, "polly"):
         for version in ("2010-01-01", "2020-01-01"):
-            write(data / service / version / "service-2.json.gz", gzip.compress(json.dumps(MODEL).encode()))
+            write(data / service / version / "service-2.json.gz", gzip.compress(json.dumps(model_of(service)).encode()))
             write(data / service / version / "examples-1.json", "{}")
     write(data / "endpoints.json", json.dumps(ENDPOINTS))
     write(data.parent / "cacert.pem", Path(DEFAULT_CA_BUNDLE).read_bytes())
@@ -52,7 +63,8 @@ def test_a_build_is_trimmed_compiled_and_found_fit(built: Path) -> None:
     wanted = [f"{service}/2020-01-01/service-2.json" for service in finish_build.SERVICES]
     assert kept == sorted([*wanted, "endpoints.json"])
     model = json.loads((botocore / "data" / "s3" / "2020-01-01" / "service-2.json").read_text())
-    assert model == {"shapes": {"Page": {"type": "structure", "members": {"documentation": {"shape": "Text"}}}}}
+    used = {name: {"input": {"shape": "Page"}} for name in finish_build.SERVICES["s3"]}
+    assert model == {"operations": used, "shapes": SHAPES}
     assert json.loads((botocore / "data" / "endpoints.json").read_text())["partitions"][0]["services"] == {
         "dynamodb": {}
     }
@@ -110,8 +122,27 @@ def test_a_bundle_without_one_of_the_roots_is_refused() -> None:
         finish_build.amazon_roots(bundle.replace('Label: "Amazon Root CA 3"', 'Label: "Another"'))
 
 
+def test_the_data_holds_every_operation_that_the_layer_calls() -> None:
+    """The other way round, too: what is kept for nothing is read at each cold start."""
+    clients = {"connections": "apigatewaymanagementapi", "functions": "lambda", "secrets": "secretsmanager"}
+    called: dict[str, set[str]] = {"s3": {"HeadBucket", "PutObject"}}  # PutObject is what a presigned POST does
+    for module in (ROOT / "layers" / "shared" / "tidegate").glob("*.py"):
+        source = re.sub(r"\s+", "", module.read_text(encoding="utf-8"))
+        for client, method, wanted in re.findall(r"""\b(\w+)\(\)\.(\w+)\(['"]?(\w*)""", source):
+            service = clients.get(client, client)
+            if service in finish_build.SERVICES:
+                name = wanted if method in {"get_paginator", "generate_presigned_url"} else method
+                called.setdefault(service, set()).add("".join(part.title() for part in name.split("_")))
+    assert called == finish_build.SERVICES
+
+
+def test_an_operation_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="Teleport"):
+        finish_build.only({"Teleport"}, model_of("s3"))
+
+
 def test_the_data_holds_every_service_that_the_layer_asks_for() -> None:
     source = (ROOT / "layers" / "shared" / "tidegate" / "aws.py").read_text(encoding="utf-8")
     asked = set(re.findall(r'_create\(\s*"(\w+)"', source))
     assert asked
-    assert asked <= finish_build.SERVICES
+    assert asked <= set(finish_build.SERVICES)
