@@ -36,6 +36,9 @@ ROOTS = {
     "Amazon Root CA 4",
     "Starfield Services Root Certificate Authority - G2",
 }
+IMPORT = "from importlib.metadata import version\n"
+USE = '    h2_version = version("h2")\n'
+DEFERRED = "    " + IMPORT + USE
 
 
 def main() -> None:
@@ -67,6 +70,20 @@ def trim(packages: Path) -> None:
     _write_json(endpoints, _without_other_services(json.loads(endpoints.read_bytes())))
     bundle = botocore / "cacert.pem"
     bundle.write_text(amazon_roots(bundle.read_text(encoding="ascii")), encoding="ascii")
+    http2 = packages / "urllib3" / "http2" / "__init__.py"
+    http2.write_text(defer(http2.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def defer(http2: str) -> str:
+    """urllib3's HTTP/2, which nobody uses, with its import of package metadata where it is used; ValueError if not so.
+
+    That import alone is two percent of a cold start, as it brings zip files, CSV and temporary files along.
+    """
+    if DEFERRED in http2:
+        return http2
+    if http2.count(IMPORT) != 1 or http2.count(USE) != 1:
+        raise ValueError("urllib3's http2 is not as it was: look whether it still needs to be changed")
+    return http2.replace(IMPORT, "").replace(USE, DEFERRED)
 
 
 def _trim_data(file: Path, operations: set[str]) -> None:

@@ -1,5 +1,6 @@
 """Trimming, compiling and checking a build, with this Python on a small tree."""
 
+import ast
 import gzip
 import json
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3.http2
 from botocore.httpsession import DEFAULT_CA_BUNDLE
 
 from scripts import finish_build
@@ -46,6 +48,7 @@ def built(tmp_path: Path) -> Path:
     write(data / "endpoints.json", json.dumps(ENDPOINTS))
     write(data.parent / "cacert.pem", Path(DEFAULT_CA_BUNDLE).read_bytes())
     write(data.parent / "__init__.py", "VERSION = 1\n")
+    write(data.parents[1] / "urllib3" / "http2" / "__init__.py", Path(urllib3.http2.__file__).read_bytes())
     write(tmp_path / "ApiFunction" / "app.py", "def handler(): ...\n")
     return tmp_path
 
@@ -114,6 +117,16 @@ def test_an_empty_build_and_a_source_that_does_not_compile_are_faults(built: Pat
     empty = tmp_path / "empty"
     empty.mkdir()
     assert any(fault.endswith("no Python") for fault in finish_build.check(empty))
+
+
+def test_a_cold_start_does_not_read_package_metadata(built: Path) -> None:
+    assert finish(built).returncode == 0
+    changed = built / "SharedLayer" / "python" / "urllib3" / "http2" / "__init__.py"
+    was, now = (ast.parse(path.read_text()).body for path in (Path(urllib3.http2.__file__), changed))
+    assert any(isinstance(node, ast.ImportFrom) and node.module == "importlib.metadata" for node in was)
+    assert not any(isinstance(node, ast.ImportFrom) and node.module == "importlib.metadata" for node in now)
+    with pytest.raises(ValueError, match="http2"):
+        finish_build.defer("import h2\n")
 
 
 def test_a_bundle_without_one_of_the_roots_is_refused() -> None:
