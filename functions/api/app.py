@@ -43,7 +43,8 @@ def create_project() -> Response[bytes]:
     """Accept a repository and start its build; the first clients' contract."""
     new = inputs.parse_new_project(inputs.parse_json_object(_body()), service.build_defaults())
     build = _once(lambda build_id, name, now: service.create_project(new, build_id, now, name))
-    if build.failure and build.status is Status.FAILED:
+    # A repeated Idempotency-Key gets the answer of the first request, however the build has ended since.
+    if build.failure and build.status is Status.FAILED and build.finished_at == build.created_at:
         raise NotStarted(build.failure.code, f"{build.failure.message} {build.failure.fix}", build.id)
     slug = build.project_slug
     return _json(

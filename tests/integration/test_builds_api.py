@@ -102,6 +102,33 @@ def test_cancel_of_a_running_build_waits_for_its_task(ecs: FakeEcs) -> None:
     assert (status, body["status"]) == (200, "canceled")
 
 
+def test_wish_to_cancel_counts_though_the_task_cannot_be_stopped(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_id = post()
+    with monkeypatch.context() as patch:
+        patch.setattr(ecs, "stop_task", throttled)
+        for _ in range(2):
+            status, body, _ = call("POST", f"/v1/builds/{build_id}/cancel")
+            assert (status, body["status"]) == (202, "starting")
+    assert ecs.stopped == []
+    reconciling.reconcile(datetime.now(UTC) + timedelta(minutes=1))
+    assert ecs.stopped == [get(build_id)["taskArn"]]
+
+
+def test_wish_to_cancel_that_is_not_written_is_refused(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_id = post()
+    with monkeypatch.context() as patch:
+        patch.setattr(builds, "save", throttled)
+        status, body, _ = call("POST", f"/v1/builds/{build_id}/cancel")
+    assert (status, body["code"]) == (503, "UNAVAILABLE")
+    build = builds.get(build_id)
+    assert build
+    assert (build.cancel_requested_at, ecs.stopped) == (None, [])
+
+
+def throttled(*args: Any, **wanted: Any) -> None:
+    raise client_error("ThrottlingException", "Rate exceeded", "Any")
+
+
 def test_cancel_of_an_ended_build_is_too_late(ecs: FakeEcs) -> None:
     build_id = post()
     happen(ecs, build_id, "STOPPED", 105)
@@ -177,6 +204,28 @@ def test_same_key_and_body_give_the_same_build(ecs: FakeEcs) -> None:
     assert with_key("k1", {"gitURL": URL}) == first
     assert with_key("k2", {"gitURL": URL})[1]["data"]["buildId"] != first[1]["data"]["buildId"]
     assert len(ecs.calls) == 2
+
+
+def test_same_key_gives_the_same_answer_when_the_build_has_failed(ecs: FakeEcs) -> None:
+    first = with_key("k", {"gitURL": URL})
+    happen(ecs, first[1]["data"]["buildId"], "STOPPED", 106)
+    assert get(first[1]["data"]["buildId"])["status"] == "failed"
+    assert with_key("k", {"gitURL": URL}) == first
+    ecs.answers.append(client_error("ClusterNotFoundException", "Cluster not found."))
+    refused = [with_key("other", {"gitURL": URL}) for _ in range(2)]
+    assert [(status, body["code"]) for status, body in refused] == [(503, "CLUSTER_NOT_FOUND")] * 2
+    assert refused[0][1]["buildId"] == refused[1][1]["buildId"]
+    assert len(ecs.calls) == 2
+
+
+def test_same_key_gives_the_same_answer_when_the_start_was_refused_later(ecs: FakeEcs) -> None:
+    ecs.answers.append(client_error("ThrottlingException", "Rate exceeded"))
+    first = with_key("k", {"gitURL": URL})
+    ecs.answers.extend([client_error("ClusterNotFoundException", "Cluster not found.")] * 3)
+    for minutes in (2, 3, 4):
+        reconciling.reconcile(datetime.now(UTC) + timedelta(minutes=minutes))
+    assert get(first[1]["data"]["buildId"])["failure"]["code"] == "CLUSTER_NOT_FOUND"
+    assert (with_key("k", {"gitURL": URL}), first[0]) == (first, 200)
 
 
 def test_same_key_for_another_request_is_refused(ecs: FakeEcs) -> None:
