@@ -1,6 +1,7 @@
 """Each function's handler answers each of its event files the way events/README.md says, against moto."""
 
 import importlib
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -90,6 +91,12 @@ def told(frames: list[dict[str, Any]]) -> str:
         fields = ", ".join(sorted(error["field"] for error in frame.get("errors", [])))
         return f"{frame['code']} {fields}".strip()
     return f"{len(frame['lines'])} lines" if frame["type"] == "lines" else str(frame["type"])
+
+
+def test_event_holds_the_cursor_after_the_first_batch() -> None:
+    handle(Case("log-forwarder", "log-forwarder-first-batch", ""))
+    event = Case("viewers", "viewers-subscribe-cursor", "").event()
+    assert json.loads(event["body"])["cursor"] == logs.read([TASK], None, 100).cursor
 
 
 def test_disconnect_forgets_what_the_connection_watched(monkeypatch: pytest.MonkeyPatch) -> None:
