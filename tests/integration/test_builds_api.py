@@ -355,6 +355,32 @@ def test_build_whose_values_are_gone_says_so(ecs: FakeEcs) -> None:
     assert len(ecs.calls) == 2
 
 
+def test_build_of_a_newer_version_is_left_out(ecs: FakeEcs, caplog: pytest.LogCaptureFixture) -> None:
+    strange, other = post(slug="a"), post(slug="a", ref="x")
+    aws.dynamodb().update_item(
+        TableName="BuildsTable",
+        Key={"id": {"S": strange}},
+        UpdateExpression="SET #status = :paused",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":paused": {"S": "paused"}},
+    )
+    assert [build.id for build in builds.open_builds()] == [other]
+    assert [each["id"] for each in call("GET", "/v1/projects/a/builds")[1]["items"]] == [other]
+    told = [line for line in caplog.records if line.getMessage() == "build not readable"]
+    assert {(line.levelname, getattr(line, "build_id", None)) for line in told} == {("ERROR", strange)}
+    status, body, _ = call("GET", f"/v1/builds/{strange}")
+    assert (status, body["code"]) == (503, "UNAVAILABLE")
+    assert body["detail"] == f"Build {strange} cannot be read: Invalid enum value 'paused' - at `$.status`"
+    waiting = post(slug="c")
+    happen(ecs, other, "STOPPED", 106)
+    assert get(waiting)["status"] == "starting"
+    # It keeps its slot, and the rest of the sweep goes on; that it is there is raised at the sweep's end.
+    with pytest.raises(ExceptionGroup):
+        reconciling.reconcile(datetime.now(UTC) + timedelta(minutes=12))
+    assert get(waiting)["failure"]["code"] == "START_TIMED_OUT"
+    assert slots.holders() == {strange, waiting}
+
+
 @pytest.mark.parametrize("call_", ["describe_tasks", "list_tasks"])
 def test_no_failing_call_stops_a_sweep(ecs: FakeEcs, call_: str, monkeypatch: pytest.MonkeyPatch) -> None:
     late, other = post(slug="a"), post(slug="b")

@@ -18,7 +18,7 @@ from tests.collector import Answer, Collector
 from tests.fakes import FakeEcs, client_error
 from tests.integration.test_event_files import CONTEXT
 from tests.unit.test_template import FUNCTIONS, SOURCE, of_type, properties, target
-from tidegate import builds, lifecycle, queueing, reconciling, service, sink, slots, watching
+from tidegate import aws, builds, lifecycle, queueing, reconciling, service, sink, slots, watching
 from tidegate.status import Status
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +61,8 @@ def written(
     waiting = replace(BUILD, id=f"{BUILD.id[:-1]}Q", status=Status.QUEUED, task_arn=None, tasks=())
     builds.create(waiting)
     slots.release(*slots.holders())
+    unknown = aws.to_item(aws.plain(replace(BUILD, id=f"{BUILD.id[:-1]}U"))) | {"status": {"S": "paused"}}
+    aws.dynamodb().put_item(TableName="BuildsTable", Item=unknown)
     ecs.answers.append(client_error("Moonshine", "RunTask is drunk"))
     lifecycle.start(waiting, NOW, "api")
     reconciling.reconcile(NOW)

@@ -1,7 +1,11 @@
-"""The build table."""
+"""The build table.
+
+An item that this version cannot read, as a newer one may leave it when it is rolled back, is left out of what lists
+builds, with an error in the log and in UnreadableBuild; who reads it by its id gets Unavailable.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +14,9 @@ from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from tidegate import aws
+from tidegate.exceptions import Unavailable
 from tidegate.model import Build
+from tidegate.observability import count, logger
 from tidegate.settings import settings
 
 _BATCH = 100  # what BatchGetItem takes
@@ -114,13 +120,25 @@ def _read(ids: list[str], *, newest_first: bool = False) -> Iterator[Build]:
         found: list[Build] = []
         while keys:
             answer = aws.dynamodb().batch_get_item(RequestItems=keys)
-            found += [_build(item) for item in answer["Responses"].get(settings().builds_table, [])]
+            found += _readable(answer["Responses"].get(settings().builds_table, []))
             if keys := answer.get("UnprocessedKeys"):
                 time.sleep(pause)
                 pause *= 2
         yield from sorted(found, key=lambda build: build.id, reverse=newest_first)
 
 
+def _readable(items: Iterable[Any]) -> Iterator[Build]:
+    for item in items:
+        try:
+            yield _build(item)
+        except Unavailable:
+            logger.exception("build not readable", build_id=item["id"]["S"])
+            count("UnreadableBuild")
+
+
 def _build(item: Any) -> Build:
-    # A build that is done has no `open` in the table, and would else be read with the default.
-    return msgspec.convert({"open": None} | aws.from_item(item), Build)
+    try:
+        # A build that is done has no `open` in the table, and would else be read with the default.
+        return msgspec.convert({"open": None} | aws.from_item(item), Build)
+    except msgspec.ValidationError as error:
+        raise Unavailable(f"Build {item['id']['S']} cannot be read: {error}") from error
