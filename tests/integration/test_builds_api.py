@@ -331,6 +331,17 @@ def test_refusal_after_a_lost_answer_finds_the_task(ecs: FakeEcs) -> None:
     assert get(build_id)["taskArn"] == build.task_arn
 
 
+def test_refusal_that_nobody_knows_ends_the_build_with_its_text(ecs: FakeEcs) -> None:
+    ecs.answers.append(client_error("TaskDefinitionRetiredException", "The revision is retired."))
+    status, body, _ = call("POST", "/project", {"gitURL": URL})
+    assert (status, body["code"]) == (503, "UNCLASSIFIED")
+    view = get(body["buildId"])
+    assert (view["status"], view["failure"]["code"]) == ("failed", "UNCLASSIFIED")
+    assert view["failure"]["evidence"] == "TaskDefinitionRetiredException: The revision is retired."
+    assert slots.holders() == set()
+    assert len(ecs.calls) == 1
+
+
 def test_addresses_are_signed_for_the_buckets_own_region(ecs: FakeEcs) -> None:
     build_id = post()
     [override] = ecs.calls[0]["overrides"]["containerOverrides"]

@@ -108,14 +108,15 @@ def test_one_attempt_never_runs_two_tasks(ecs: FakeEcs) -> None:
 
 def test_a_conflict_without_a_task_is_a_refusal(ecs: FakeEcs) -> None:
     ecs.answers.append(client_error("ConflictException", "different parameters"))
-    assert runner.run(BUILD, JOB_URL) == Refusal("ConflictException", "different parameters")
+    assert runner.run(BUILD, JOB_URL) == Refusal("ConflictException", "different parameters", status=400)
 
 
 def test_a_refusal_of_a_call_sent_before_is_uncertain(ecs: FakeEcs) -> None:
     ecs.answers.append(client_error("AccessDeniedException", "no", ResponseMetadata={"RetryAttempts": 1}))
     assert runner.run(BUILD, JOB_URL) == Refusal("AccessDeniedException", "no", uncertain=True)
     ecs.answers.append(client_error("AccessDeniedException", "no"))
-    assert runner.run(BUILD, JOB_URL, repeated=True) == Refusal("AccessDeniedException", "no", uncertain=True)
+    refusal = Refusal("AccessDeniedException", "no", uncertain=True, status=400)
+    assert runner.run(BUILD, JOB_URL, repeated=True) == refusal
 
 
 MODELED = botocore.session.get_session().get_service_model("ecs").operation_model("RunTask").error_shapes
@@ -126,7 +127,7 @@ CODES = sorted({shape.name for shape in MODELED} - {"ConflictException"} | COMMO
 @pytest.mark.parametrize("code", CODES)
 def test_each_of_ecs_errors_is_a_refusal(ecs: FakeEcs, code: str) -> None:
     ecs.answers.append(client_error(code, "what it says"))
-    assert runner.run(BUILD, JOB_URL) == Refusal(code, "what it says")
+    assert runner.run(BUILD, JOB_URL) == Refusal(code, "what it says", status=400)
 
 
 @pytest.mark.parametrize(

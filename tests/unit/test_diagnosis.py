@@ -358,14 +358,29 @@ def test_run_task_answers_beyond_the_table(code, message, expected):
     assert diagnose_start(code, message).failure.code == expected
 
 
-@pytest.mark.parametrize(("code", "retry"), [
-    ("", Retry.SAME_TOKEN),
-    ("FutureException", Retry.SAME_TOKEN),
-    ("FUTURE", Retry.NEW_ATTEMPT),
-    ("Something new went wrong", Retry.NEW_ATTEMPT),
+@pytest.mark.parametrize(("code", "status", "retry"), [
+    ("", 0, Retry.SAME_TOKEN),
+    ("FutureException", 0, Retry.SAME_TOKEN),
+    ("FutureException", 500, Retry.SAME_TOKEN),
+    ("FutureException", 400, Retry.NO),
+    ("FutureException", 499, Retry.NO),
+    ("FUTURE", 0, Retry.NEW_ATTEMPT),
+    ("Something new went wrong", 0, Retry.NEW_ATTEMPT),
 ])  # fmt: skip
-def test_an_unknown_answer_of_run_task_starts_no_second_task(code, retry):
-    assert answer(diagnose_start(code)) == ("UNCLASSIFIED", Blame.PLATFORM, retry)
+def test_an_unknown_answer_of_run_task_starts_no_second_task(code, status, retry):
+    diagnosis = diagnose_start(code, "says ECS", status)
+    assert answer(diagnosis) == ("UNCLASSIFIED", Blame.PLATFORM, retry)
+    assert diagnosis.failure.evidence == (f"{code}: says ECS" if code else "says ECS")
+
+
+@pytest.mark.parametrize(("code", "status", "expected"), [
+    ("ThrottlingException", 400, "THROTTLED"),
+    ("429", 429, "THROTTLED"),
+    ("408", 408, "START_UNCERTAIN"),
+    ("RequestTimeout", 408, "START_UNCERTAIN"),
+])  # fmt: skip
+def test_a_refusal_that_is_known_is_not_unclassified(code, status, expected):
+    assert answer(diagnose_start(code, "", status)) == (expected, Blame.PLATFORM, Retry.SAME_TOKEN)
 
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

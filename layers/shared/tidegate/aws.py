@@ -130,6 +130,11 @@ def failed_with(error: ClientError, *codes: str) -> bool:
     return error.response["Error"]["Code"] in codes
 
 
+def http_status(error: ClientError) -> int:
+    """The HTTP status that AWS answered with; 0 if that is not known."""
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
 def create(table: str, key: str, value: Struct) -> bool:
     """Write a model as a new item; `False` if there is another one with its key."""
     item = to_item(plain(value))

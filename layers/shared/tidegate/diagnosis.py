@@ -60,13 +60,15 @@ def diagnose_task(task: Task, result: Result | None = None) -> Diagnosis:
     return Diagnosis(_failure(code, _facts(task)), retry)
 
 
-def diagnose_start(code: str, message: str = "") -> Diagnosis:
-    """Why RunTask did not start a task: an exception's code and message, or failures[].reason (and its detail)."""
+def diagnose_start(code: str, message: str = "", status: int = 0) -> Diagnosis:
+    """Why RunTask did not start a task: an exception's code, message and HTTP status, or failures[]."""
     text = _fold(code, message)
     evidence = _evidence(": ".join(filter(None, (code, message))))
     found = _match(RUN_TASK_RULES, text) or _match(START_RULES, text) or _match(REST_RULES, text)
     if found:
         return Diagnosis(_failure(found, evidence), FAILURES[found].retry)
+    if 400 <= status < 500:
+        return Diagnosis(_failure("UNCLASSIFIED", evidence), Retry.NO)
     # A failures[].reason is in capitals or a sentence: RunTask has answered, and its token is used up.
     answered = bool(code) and (code.isupper() or " " in code.strip())
     return Diagnosis(_failure("UNCLASSIFIED", evidence), Retry.NEW_ATTEMPT if answered else Retry.SAME_TOKEN)

@@ -43,7 +43,7 @@ def start(build: Build, now: datetime, source: str) -> Build:
     answer = runner.run(build, jobs.grant(build, env), repeated=decision.ignored is not None)
     if isinstance(answer, str):
         return observe(build, TaskAccepted(now, build.attempt, answer), now, source)
-    diagnosis, doubt = diagnose_start(answer.code, answer.message), answer.uncertain
+    diagnosis, doubt = diagnose_start(answer.code, answer.message, answer.status), answer.uncertain
     if diagnosis.failure.code == "TOKEN_CONFLICT":
         # A call whose answer was lost has used the token up and made no task.
         diagnosis, doubt = replace(diagnosis, retry=Retry.NEW_ATTEMPT), False

@@ -200,7 +200,8 @@ START_RULES = (
 # What RunTask itself answers; tried before START_RULES.
 RUN_TASK_RULES = (
     Rule("THROTTLED", (": throttling", "throttlingexception", "throttledexception", "requestthrottled",
-                       "rate exceeded", "toomanyrequestsexception", "requestlimitexceeded", ": slowdown")),
+                       "rate exceeded", "toomanyrequestsexception", "requestlimitexceeded", ": slowdown",
+                       ": 429 ", ": 429:")),
     Rule("QUOTA_REACHED", ("reached the limit on the number of", "limitexceeded")),
     Rule("PASS_ROLE_DENIED", ("perform: iam:passrole",)),
     Rule("ACCESS_DENIED", ("accessdenied", "not authorized to perform", "unauthorizedoperation",
@@ -225,7 +226,8 @@ RUN_TASK_RULES = (
     Rule("REQUEST_REFUSED", ("paramvalidation",)),
     Rule("START_UNCERTAIN", ("serverexception", "internalfailure", "internalservererror", "internal server error",
                              "internalerror", "internal error", "serviceunavailable", "service unavailable",
-                             ": 5xx ", ": 500 ", ": 500:", ": 502 ", ": 502:", ": 503 ", ": 503:", ": 504 ", ": 504:")),
+                             ": 5xx ", ": 500 ", ": 500:", ": 502 ", ": 502:", ": 503 ", ": 503:", ": 504 ", ": 504:",
+                             ": 408 ", ": 408:")),
 )  # fmt: skip
 
 # What a failed RunTask may still say where no other table knows more.

@@ -16,7 +16,7 @@ _DESCRIBE = 100  # what DescribeTasks takes
 
 
 class Refusal(Struct, frozen=True):
-    """RunTask made no task: the exception's code, or the reason in `failures[]`.
+    """RunTask made no task: the exception's code and HTTP status, or the reason in `failures[]`.
 
     `uncertain`: another request for the attempt was sent before, so that there may be a task all the same.
     """
@@ -24,6 +24,7 @@ class Refusal(Struct, frozen=True):
     code: str
     message: str
     uncertain: bool = False
+    status: int = 0
 
 
 def run(build: Build, job_url: str, *, repeated: bool = False) -> str | Refusal:
@@ -72,7 +73,8 @@ def run(build: Build, job_url: str, *, repeated: bool = False) -> str | Refusal:
         if aws.failed_with(error, "ConflictException") and existing:
             return str(existing[0])
         told = error.response["Error"]
-        return Refusal(told["Code"], told.get("Message", ""), uncertain=repeated or aws.tried_before(error))
+        uncertain = repeated or aws.tried_before(error)
+        return Refusal(told["Code"], told.get("Message", ""), uncertain, aws.http_status(error))
     except BotoCoreError as error:
         return Refusal("ServerException", f"{type(error).__name__}: {error}")
     for task in answer.get("tasks", []):
