@@ -40,6 +40,7 @@ QUEUED = Build(
 CLAIMED = replace(QUEUED, status=Status.STARTING, claimed=1, starting_at=AGO, deadline=NOW + timedelta(minutes=5))
 STARTING = replace(CLAIMED, task_arn=ARN, tasks=(ARN,), task_version=1)
 BUILDING = replace(STARTING, status=Status.BUILDING, building_at=AGO, task_version=4)
+MISSED = replace(BUILDING, missing_at=AGO)
 PUBLISHING = replace(BUILDING, status=Status.PUBLISHING, publishing_at=AGO)
 READY = replace(PUBLISHING, status=Status.READY, finished_at=AGO, open=None)
 RESULT = Result(build_id=QUEUED.id, attempt=1, ok=True, files=3)
@@ -68,7 +69,7 @@ def counted(before: Build, seen: Observation, source: str = "reconciler") -> dic
         (CLAIMED, StartClaimed(NOW, CLAIMED.revision), "unfinished start"),
         (CLAIMED, TaskSeen(NOW, RUNNING), "lost answer"),
         (BUILDING, TaskSeen(NOW, ENDED_WELL, RESULT), "lost stop"),
-        (BUILDING, TaskLost(NOW, 1), "lost task"),
+        (MISSED, TaskLost(NOW, 1), "lost task"),
         (PUBLISHING, Published(NOW), "stuck publish"),
         (replace(BUILDING, deadline=AGO), Overdue(NOW), "overdue"),
     ],
@@ -91,6 +92,7 @@ def test_repairs(before: Build, seen: Observation, kind: str) -> None:
         (BUILDING, TaskSeen(NOW, replace(ENDED_WELL, stopped_at=None), RESULT)),
         (BUILDING, Overdue(NOW)),
         (QUEUED, QueueFull(NOW)),
+        (BUILDING, TaskLost(NOW, 1)),
         (READY, TaskLost(NOW, 1)),
     ],
 )
@@ -115,7 +117,7 @@ def test_failed_build_says_who_can_mend_it() -> None:
 
 
 def test_retried_build() -> None:
-    lost = counted(BUILDING, TaskLost(NOW, 1))
+    lost = counted(MISSED, TaskLost(NOW, 1))
     assert lost == {"BuildRetried": {"code": "TASK_LOST"}, "Repair": {"kind": "lost task"}}
 
 

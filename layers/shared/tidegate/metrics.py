@@ -57,7 +57,7 @@ def _repair(before: Build, decision: Decision, seen: Observation, now: datetime)
             return "lost answer"
         case TaskSeen(task=task) if task.ended and task.stopped_at and now - task.stopped_at > _EVENT_IS_LOST:
             return "lost stop"
-        case TaskLost():
+        case TaskLost() if before.missing_at:
             return "lost task"
         case Published() if left_behind:
             return "stuck publish"
