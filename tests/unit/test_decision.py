@@ -214,6 +214,31 @@ def test_doc_shows_the_table() -> None:
     assert [line for line in DOC.read_text().splitlines() if line.startswith("| ")][1:] == rows
 
 
+@pytest.mark.parametrize(
+    ("build", "observation", "evidence"),
+    [
+        (
+            replace(QUEUED, waiting="All build slots are taken."),
+            Overdue(LATER),
+            "All build slots are taken.\nattempt 1, no task known, nothing new since 2026-11-21T07:30:00Z",
+        ),
+        (
+            replace(BUILDING, updated_at=NOW + timedelta(minutes=1)),
+            Overdue(LATER),
+            "attempt 1, task 0a1b, nothing new since 2026-11-21T07:31:00Z",
+        ),
+        (UNWANTED, Overdue(LATER), "attempt 1, task 0a1b, nothing new since 2026-11-21T07:30:00Z"),
+        (replace(MISSED, faults=2), TaskLost(NOW, 1), "task 0a1b not in ECS since 2026-11-21T07:28:30Z"),
+    ],
+    ids=["waits", "silent", "does not stop", "lost"],
+)
+def test_what_was_last_known_is_evidence(build: Build, observation: Observation, evidence: str) -> None:
+    after = decide(build, observation).build
+    assert after.status is Status.FAILED
+    assert after.failure
+    assert after.failure.evidence == evidence
+
+
 BUILDS = st.sampled_from([case[2] for case in CASES])
 OBSERVATIONS = st.one_of(
     st.sampled_from([case[3] for case in CASES]),
@@ -257,6 +282,7 @@ def test_whatever_is_seen(build: Build, observations: list[Observation]) -> None
             assert after.failure.code
             assert after.failure.message
             assert after.failure.fix
+            assert after.failure.evidence or after.status is Status.CANCELED or isinstance(observation, TaskRefused)
         if after.status.final and not build.status.final:
             assert after.finished_at
         if after.status is Status.READY:

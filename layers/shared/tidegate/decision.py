@@ -195,7 +195,8 @@ def _task_lost(build: Build, seen: TaskLost) -> Decision:
         return Decision(replace(build, open=None))
     if build.cancel_requested_at:
         return Decision(_canceled(build, seen.at, CANCELED))
-    return _retry_or_fail(build, _TASK_LOST, seen.at)
+    evidence = f"{_task_name(build)} not in ECS since {_time(build.missing_at)}"
+    return _retry_or_fail(build, replace(_TASK_LOST, failure=replace(_TASK_LOST.failure, evidence=evidence)), seen.at)
 
 
 def _start_claimed(build: Build, seen: StartClaimed) -> Decision:
@@ -298,7 +299,8 @@ def _overdue(build: Build, at: datetime) -> Decision:
         return Decision(build, ignored="not overdue")
     # Its task may live on, or RunTask's answer may have been lost: the build stays open until that is known.
     live = "open" if build.status.rank in (Status.STARTING.rank, Status.BUILDING.rank) else None
-    ended = _failed(build, at, _STOP_TIMED_OUT if build.cancel_requested_at else _OVERDUE[_stage(build, at)])
+    late = _STOP_TIMED_OUT if build.cancel_requested_at else _OVERDUE[_stage(build, at)]
+    ended = _failed(build, at, replace(late, evidence=_last_known(build)))
     return Decision(replace(ended, open=live), stop_task=build.task_arn if live else None)
 
 
@@ -308,6 +310,21 @@ def _stage(build: Build, at: datetime) -> Status:
         return Status.QUEUED
     again = build.status is Status.BUILDING and build.building_at is None
     return Status.STARTING if again else build.status
+
+
+def _last_known(build: Build) -> str:
+    """What a build waited for, and since when nothing was heard of it."""
+    unchanged = _time(build.updated_at or build.created_at)
+    stands = f"attempt {build.attempt}, {_task_name(build)}, nothing new since {unchanged}"
+    return "\n".join(filter(None, (build.waiting, stands)))
+
+
+def _task_name(build: Build) -> str:
+    return f"task {build.task_arn.rpartition('/')[2]}" if build.task_arn else "no task known"
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision:
