@@ -354,6 +354,23 @@ def test_forwarder_succeeds_when_the_table_of_viewers_fails(
         watching.sweep(clock, clock() + SECOND)
 
 
+def test_build_that_cannot_be_read_keeps_no_other_from_its_viewers(clock: Clock, viewers: FakeConnections) -> None:
+    other = replace(BUILD, id=f"{BUILD.id[:-1]}9", tasks=(), task_arn=None)
+    builds.create(other)
+    subscribe(clock, "a")
+    watching.subscribe(other.id, None, "b", clock, clock() + 15 * SECOND)
+    builds.save(other, replace(other, status=Status.CANCELED, finished_at=NOW, open=None), NOW)
+    strange = aws.to_item(aws.plain(BUILD)) | {"status": {"S": "paused"}}
+    aws.dynamodb().put_item(TableName="BuildsTable", Item=strange)
+    watching.push(BUILD.id, clock, clock() + SECOND)
+    for _ in range(2):
+        with pytest.raises(ExceptionGroup):
+            watching.sweep(clock, clock() + SECOND)
+        clock.now += timedelta(minutes=1)
+    assert client(viewers, "b").end
+    assert "a" not in viewers.frames
+
+
 def body(numbers: Iterable[int]) -> dict[str, Any]:
     return {
         "messageType": "DATA_MESSAGE",

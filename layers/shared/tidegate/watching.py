@@ -16,7 +16,7 @@ from msgspec import Struct
 from tidegate import connections, frames, logs, reading
 from tidegate.aws import FAULTS
 from tidegate.connections import Busy, Gone, Subscription
-from tidegate.exceptions import FieldError, InvalidRequest, NotFound, TooManySubscriptions
+from tidegate.exceptions import FieldError, InvalidRequest, NotFound, TooManySubscriptions, Unavailable
 from tidegate.observability import logger
 
 MAX_BUILDS = 10  # that one connection may follow
@@ -180,7 +180,7 @@ def _push(build_id: str, clock: Clock, until: datetime, task_id: str = "") -> li
     except NotFound:
         logger.warning("viewers of an unknown build", build_id=build_id)
         return []
-    except FAULTS as fault:
+    except (*FAULTS, Unavailable) as fault:
         return [fault]
     return _side_by_side(viewers, lambda viewer: _served(viewer, log, clock, until))
 
@@ -198,7 +198,7 @@ def _side_by_side(viewers: list[Subscription], serve: Callable[[Subscription], l
 def _served(viewer: Subscription, log: _Log, clock: Clock, until: datetime) -> list[Exception]:
     try:
         _serve(viewer, log, clock, until)
-    except FAULTS as fault:
+    except (*FAULTS, Unavailable) as fault:
         return [fault]
     return []
 
