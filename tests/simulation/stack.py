@@ -22,6 +22,7 @@ from tidegate.settings import settings
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _API_SECONDS, _FUNCTION_SECONDS = 29.0, 50.0  # template.yaml
 SWEEP = 60.0
+_FINAL_ANSWERS = {"TOO_LATE", "SLUG_TAKEN"}  # after which a user does not ask again
 _LONGEST = 12 * 3600.0
 ENVIRONMENT = {
     "BUILDS_TABLE": BUILDS,
@@ -199,30 +200,38 @@ class Stack:
         number = ((int(EPOCH.timestamp() * 1000) + int(self.world.now * 1000)) << 80) + self._ids
         return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
-    def create(self, slug: str, ref: str | None = "main", *, env: bool = False, key: str = "") -> None:
+    def create(
+        self,
+        slug: str,
+        ref: str | None = "main",
+        *,
+        env: bool = False,
+        key: str = "",
+        keep: bool = False,
+        repository: str = "",
+    ) -> None:
         """POST /project; a user who gets no answer may ask again, with an idempotency key for the same build."""
         new = NewProject(
-            Source(f"https://git.example.com/{slug}.git", ref),
+            Source(f"https://git.example.com/{repository or slug}.git", ref),
             slug,
             BuildSettings(env_names=("A",) if env else ()),
             {"A": "1"} if env else {},
         )
         build_id, now = self.new_id(), self.world.time()
+        make = service.create_project if keep else service.create_build
 
         def request() -> Any:
             if not key:
-                return service.create_build(new, build_id, now)
+                return make(new, build_id, now)
             wanted = ("POST", slug, str(ref))
-            return service.once(
-                ("caller", key), wanted, build_id, now, lambda own, name: service.create_build(new, own, now, name)
-            )
+            return service.once(("caller", key), wanted, build_id, now, lambda own, name: make(new, own, now, name))
 
         def ended(build: Any) -> None:
             first = self.keys.setdefault(key, build.id) if key else build.id
             if build.id != first:
                 raise Violation(ONE_BUILD, f"the key {key} made {first[-4:]} and {build.id[-4:]}")
 
-        again = partial(self.create, slug, ref, env=env, key=key)
+        again = partial(self.create, slug, ref, env=env, key=key, keep=keep, repository=repository)
         self._api("create", request, f"{build_id[-4:]} of {slug}@{ref} {key}", ended, again)
 
     def cancel(self, build_id: str) -> None:
@@ -271,7 +280,7 @@ class Stack:
         def answered(end: Any) -> None:
             if not isinstance(end, BaseException):
                 ended(end)
-            elif again and getattr(end, "code", "") != "TOO_LATE" and rng.random() < self.patience:
+            elif again and getattr(end, "code", "") not in _FINAL_ANSWERS and rng.random() < self.patience:
                 self.later(2 + 90 * rng.random() ** 3, again)
 
         self.world.say(what, name)
