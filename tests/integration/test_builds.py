@@ -43,6 +43,8 @@ def size(attributes: Any) -> int:
             return len(text.encode())
         case {"N": str(number)}:
             return len(number.strip("-").replace(".", "")) // 2 + 2
+        case {"B": bytes(data)}:
+            return len(data)
         case {"BOOL": _}:
             return 1
         case {"L": list(parts)}:
@@ -82,8 +84,9 @@ def test_times_are_as_in_the_contract(stack: Settings) -> None:
 
 def test_save_writes_only_what_changed_in_one_conditional_update(updates: list[dict[str, Any]]) -> None:
     builds.create(BUILD)
-    after = builds.save(BUILD, replace(BUILD, status=Status.STARTING, starting_at=NOW, task_arn=TASK), LATER)
-    assert after == replace(BUILD, status="starting", starting_at=NOW, task_arn=TASK, revision=2, updated_at=LATER)
+    wanted = replace(BUILD, status=Status.STARTING, starting_at=NOW, task_arn=TASK, tasks=(TASK,))
+    after = builds.save(BUILD, wanted, LATER)
+    assert after == replace(wanted, revision=2, updated_at=LATER)
     assert builds.get(BUILD.id) == after
     [update] = updates
     written = set(update["UpdateExpression"].removeprefix("SET ").split(", "))
@@ -175,17 +178,45 @@ def usual(number: int = 0, **more: Any) -> Build:
     return replace(build, **more)
 
 
-def test_a_build_without_its_timeline_is_one_write_unit(stack: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    new, failed = aws.to_item(aws.plain(BUILD)), aws.to_item(aws.plain(usual()))
-    ready = aws.to_item(aws.plain(usual(failure=None, status=Status.READY, exit_code=0, files=12, bytes=45678)))
-    told = [Entry(NOW, "event", f"task 1 {status} v{v}", "starting") for v, status in enumerate(("PENDING",) * 6)]
-    with_timeline = aws.to_item(aws.plain(usual(timeline=tuple(told))))
-    sizes = {"new": size(new), "ready": size(ready), "failed": size(failed), "with timeline": size(with_timeline)}
+STORY = (
+    ("api", "about to call RunTask", "queued to starting"),
+    ("api", "RunTask 1 accepted", "task known"),
+    ("event", "task 1 PROVISIONING v1", "nothing new"),
+    ("event", "task 1 PENDING v2", "nothing new"),
+    ("event", "task 1 ACTIVATING v3", "nothing new"),
+    ("event", "task 1 RUNNING v4", "starting to building"),
+    ("event", "task 1 DEACTIVATING v5 exit 106", "building to failed, BUILD_FAILED"),
+    ("event", "task 1 STOPPING v6 exit 106", "the build has ended"),
+    ("event", "task 1 DEPROVISIONING v7 exit 106", "the build has ended"),
+    ("event", "task 1 STOPPED v8 exit 106", "task seen stopped"),
+)
+TIMELINE = tuple(Entry(NOW + number * timedelta(milliseconds=2345), *words) for number, words in enumerate(STORY))
+
+
+def test_a_build_is_one_write_unit(stack: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    written = {
+        "new": BUILD,
+        "ready": usual(failure=None, status=Status.READY, exit_code=0, files=12, bytes=45678, timeline=TIMELINE),
+        "failed": usual(timeline=TIMELINE),
+    }
+    sizes = {}
+    for name, build in written.items():
+        builds.create(replace(build, id=name))
+        sizes[name] = size(item(name))
     with capsys.disabled():
         print(f"\nbytes of a build's item: {sizes}")
-    assert sizes["new"] < 512
+    assert sizes["new"] < 320
     assert sizes["ready"] < 1024
-    assert sizes["with timeline"] < 2048
+    assert sizes["failed"] < 2048
+
+
+def test_a_timeline_written_by_this_or_an_older_version_is_read(stack: Settings) -> None:
+    build = usual(timeline=TIMELINE[:2])
+    pressed = bytes.fromhex("78f9c9f9121c03e9b33435323133320001728c00facdd8c49468a7c60200d3832417")
+    for timeline in ({}, {"timeline": pressed}):
+        written = aws.to_item(aws.plain(build) | timeline)
+        aws.dynamodb().put_item(TableName="BuildsTable", Item=written)
+        assert builds.get(build.id) == build
 
 
 def test_builds_of_a_project_come_newest_first(stack: Settings) -> None:

@@ -135,9 +135,9 @@ def http_status(error: ClientError) -> int:
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
-def create(table: str, key: str, value: Struct) -> bool:
-    """Write a model as a new item; `False` if there is another one with its key."""
-    item = to_item(plain(value))
+def create(table: str, key: str, values: Mapping[str, Any]) -> bool:
+    """Write plain values as a new item; `False` if there is another one with their key."""
+    item = to_item(values)
     try:
         dynamodb().put_item(
             TableName=table,
@@ -178,15 +178,12 @@ def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_attribute(value: Any) -> dict[str, Any]:
-    """Write one plain value as a DynamoDB attribute; numbers stay int or float, never Decimal.
-
-    DynamoDB refuses half a surrogate pair, which JSON from elsewhere may hold: it becomes a question mark.
-    """
+    """Write one plain value as a DynamoDB attribute; numbers stay int or float, never Decimal."""
     match value:
         case bool():
             return {"BOOL": value}
         case str():
-            return {"S": value.encode("utf-8", "replace").decode()}
+            return {"S": writable(value)}
         case datetime():
             return {"S": value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
         case int() | float():
@@ -199,6 +196,11 @@ def to_attribute(value: Any) -> dict[str, Any]:
             return {"M": to_item(value)}
         case _:
             raise TypeError(f"no DynamoDB attribute for {type(value).__name__}")
+
+
+def writable(text: str) -> str:
+    """The text with a question mark for half a surrogate pair, which JSON may hold and DynamoDB refuses."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def from_item(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 An item that this version cannot read, as a newer one may leave it when it is rolled back, is left out of what lists
 builds, with an error in the log and in UnreadableBuild; who reads it by its id gets Unavailable.
+
+Items are shorter than `aws.plain` writes a build, as DynamoDB counts a write by the item's size: empty settings are
+left out, so are the tasks if `taskArn` is the only one, and the timeline is compressed.
 """
 
 import time
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,18 +19,35 @@ from msgspec.structs import replace
 
 from tidegate import aws
 from tidegate.exceptions import Unavailable
-from tidegate.model import Build
+from tidegate.model import Build, BuildSettings, Entry
 from tidegate.observability import count, logger
 from tidegate.settings import settings
 
 _BATCH = 100  # what BatchGetItem takes
 _LISTED = 25  # read at a time where the reader may stop early
 _PAUSE = 0.05  # seconds before what DynamoDB had no capacity for is asked again; doubles each time
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+# What timelines are made of, for zlib to refer to. Not to be changed: what was written with it is read with it.
+_PHRASES = (
+    b'"reconciler","deadline passed","noted"task not found","missed once"refused: CAPACITY_UNAVAILABLE","waits"'
+    b'"no free slot","queued"cancel: CANCELED_BY_USER","cancel requested"to canceled"to failed, "attempt 2, '
+    b'"task seen stopped"an older version"another attempt"STOPPED v9 exit 0","the build has ended"],'
+    b'"event","task 1 DEPROVISIONING v8 exit 0","the build has ended"],'
+    b'[25,"event","task 1 STOPPING v7 exit 0","the build has ended"],'
+    b'[0,"event","published","publishing to ready"],'
+    b'[100,"event","task 1 DEACTIVATING v6 exit 0","building to publishing"],'
+    b'[50,"event","task 1 RUNNING v5","starting to building"],'
+    b'[20,"event","task 1 ACTIVATING v4","nothing new"],'
+    b'[20,"event","task 1 PENDING v3","nothing new"],'
+    b'[20,"event","task 1 PROVISIONING v2","nothing new"],'
+    b'[0,"api","RunTask 1 accepted","task known"],[[17,"api","about to call RunTask","queued to starting"]'
+)
 
 
 def create(build: Build) -> bool:
     """Write a new build; `False` if there is one with its id already."""
-    return aws.create(settings().builds_table, "id", build)
+    return aws.create(settings().builds_table, "id", _short(build))
 
 
 def get(build_id: str) -> Build | None:
@@ -41,7 +62,7 @@ def save(before: Build, after: Build, now: datetime) -> Build | None:
     One conditional UpdateItem, on the attempt, on the newest task version and on the count of writes.
     """
     after = replace(after, revision=before.revision + 1, updated_at=now)
-    old, new = aws.plain(before), aws.plain(after)
+    old, new = _short(before), _short(after)
     changed = {name: value for name, value in new.items() if value is not None and value != old.get(name)}
     removed = [name for name, value in new.items() if value is None and old.get(name) is not None]
     sets = ", ".join(f"#{name} = :{name}" for name in changed)
@@ -138,7 +159,47 @@ def _readable(items: Iterable[Any]) -> Iterator[Build]:
 
 def _build(item: Any) -> Build:
     try:
-        # A build that is done has no `open` in the table, and would else be read with the default.
-        return msgspec.convert({"open": None} | aws.from_item(item), Build)
-    except msgspec.ValidationError as error:
+        return msgspec.convert(_full(aws.from_item(item)), Build)
+    except (msgspec.DecodeError, zlib.error) as error:
         raise Unavailable(f"Build {item['id']['S']} cannot be read: {error}") from error
+
+
+def _short(build: Build) -> dict[str, Any]:
+    values = aws.plain(build)
+    if build.settings == BuildSettings():
+        values["settings"] = None
+    if build.tasks == ((build.task_arn,) if build.task_arn else ()):
+        values["tasks"] = None
+    values["timeline"] = _press(build.timeline) if build.timeline else None
+    return values
+
+
+def _full(values: dict[str, Any]) -> dict[str, Any]:
+    if "tasks" not in values and values.get("taskArn"):
+        values["tasks"] = (values["taskArn"],)
+    if isinstance(timeline := values.get("timeline"), bytes):
+        values["timeline"] = _unpress(timeline)
+    # A build that is done has no `open` in the table, and would else be read with the default.
+    return {"open": None} | values
+
+
+def _press(timeline: Sequence[Entry]) -> bytes:
+    """Entries as `[milliseconds since the one before, source, seen, change]`, compressed; the first since 1970."""
+    times = [(entry.at - _EPOCH) // _MILLISECOND for entry in timeline]
+    rows = [
+        (at - last, aws.writable(entry.source), aws.writable(entry.seen), aws.writable(entry.change))
+        for at, last, entry in zip(times, [0, *times], timeline, strict=False)
+    ]
+    stream = zlib.compressobj(zlib.Z_BEST_COMPRESSION, zdict=_PHRASES)
+    return stream.compress(msgspec.json.encode(rows)) + stream.flush()
+
+
+def _unpress(data: bytes) -> list[Entry]:
+    rows = msgspec.json.decode(
+        zlib.decompressobj(zdict=_PHRASES).decompress(data), type=list[tuple[int, str, str, str]]
+    )
+    entries, at = [], _EPOCH
+    for since, *words in rows:
+        at += since * _MILLISECOND
+        entries.append(Entry(at, *words))
+    return entries

@@ -13,7 +13,7 @@ from tidegate.settings import settings
 
 def create(project: Project) -> bool:
     """Write a new project; `False` if the slug is taken."""
-    return aws.create(settings().projects_table, "slug", project)
+    return aws.create(settings().projects_table, "slug", aws.plain(project))
 
 
 def get(slug: str, *, consistent: bool = True) -> Project | None:

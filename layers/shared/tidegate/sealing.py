@@ -51,6 +51,8 @@ def sweep(now: datetime) -> None:
     for watch in sorted(watches.values(), key=lambda each: (each.looked_at is not None, each.looked_at)):
         if pages >= _PAGES or (watch.task_id in living and watch.ended_at is None):
             continue
+        if watch.looked_at and now - watch.looked_at < _SETTLE and logs.get_seal(watch.task_id):
+            continue  # the looks would be too near to each other to agree
         try:
             pages += _look_again(watch, now)
         except FAULTS as fault:
