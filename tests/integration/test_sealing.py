@@ -122,6 +122,26 @@ def test_a_log_without_the_builders_last_line_is_sealed_when_two_looks_agree(clo
     assert logs.watches() == []
 
 
+def test_a_sweep_right_after_the_seal_leaves_the_second_look_to_the_next(cloudwatch: FakeCloudWatch) -> None:
+    cloudwatch.lines = ["one", CLOSING]
+    sealing.see_end(ended(), NOW)
+    before = logs.watches()
+    sealing.sweep(NOW + timedelta(seconds=3))
+    assert (len(cloudwatch.asked), logs.watches()) == (1, before)
+    cloudwatch.lines += ["a late word"]
+    for minute in (1, 2):
+        sealing.sweep(NOW + minute * MINUTE)
+    assert (stored(), logs.get_seal(TASK), logs.watches()) == (cloudwatch.lines, logs.Seal(3), [])
+
+
+def test_a_sweep_right_after_an_end_without_a_seal_looks_at_once(cloudwatch: FakeCloudWatch) -> None:
+    cloudwatch.lines = ["one"]
+    sealing.see_end(ended(), NOW)
+    cloudwatch.lines += [CLOSING]
+    sealing.sweep(NOW + timedelta(seconds=3))
+    assert logs.get_seal(TASK) == logs.Seal(2)
+
+
 def test_lines_after_the_seal_are_kept_and_counted(cloudwatch: FakeCloudWatch) -> None:
     cloudwatch.lines = ["one", CLOSING]
     sealing.see_end(ended(), NOW)
