@@ -19,17 +19,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     A second delivery changes nothing. The sink comes last, so that nothing waits for it. What it does not take is
     raised, so that Lambda tries again and then keeps the delivery in the dead-letter queue.
     """
-    data = event["awslogs"]["data"]
-    delivery = logs.store(data, _now())
+    delivery = logs.store(event["awslogs"]["data"], _now())
     if delivery.message_type != "DATA_MESSAGE":
         logger.info("control message", type=delivery.message_type)
         return
     logger.info("lines stored", task=delivery.task_id, lines=delivery.lines)
-    watching.push_task(delivery.task_id, _now, _now() + _SENDING)
+    watching.push_task(delivery.task_id, _now, _now() + _SENDING, delivery)
     if settings().log_sink_url:
         from tidegate import forwarding
 
-        forwarding.forward(data, _now())
+        forwarding.forward(delivery, _now())
 
 
 def _now() -> datetime:

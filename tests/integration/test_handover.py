@@ -40,7 +40,8 @@ class FakeLambda:
 
     def lines(self) -> list[str]:
         """The lines of all deliveries, in the order in which they were handed over."""
-        return [event.message for each in self.events for event in logs.lines_of(each["awslogs"]["data"]).log_events]
+        bodies = [batches.inflate(batches.unpack(each["awslogs"]["data"])) for each in self.events]
+        return [event.message for body in bodies for event in batches.decode(body).log_events]
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_a_delivery_is_as_cloudwatch_makes_it(cloudwatch: FakeCloudWatch, functi
         ],
     }
     before = stored()
-    assert logs.store(data, NOW) == logs.Delivery("DATA_MESSAGE", TASK, 3)
+    assert logs.store(data, NOW).lines == 3
     assert stored() == before
     assert logs.fetched_lines(TASK) == [], "the forwarder has them now"
 

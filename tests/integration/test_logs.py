@@ -131,7 +131,8 @@ def test_a_batch_is_one_item_that_expires(stack: Settings) -> None:
 def test_cloudwatchs_own_block_is_stored(stack: Settings) -> None:
     told = '}]},{"id":"12","timestamp":1,"message":"no event","logStream":"x/y/z"'
     messages = [(1, told), (2, ""), (3, "\x1b[32m✓\x1b[0m \\ \r")]
-    assert send(messages) == logs.Delivery("DATA_MESSAGE", TASK, 3)
+    stored = send(messages)
+    assert (stored.message_type, stored.task_id, stored.lines) == ("DATA_MESSAGE", TASK, 3)
     [item] = items()
     assert item["lines"]["B"] == base64.b64decode(delivery(messages))
     assert item["firstEventId"]["S"].startswith(f"{event_id(1)}.")
@@ -181,7 +182,7 @@ def test_a_line_that_cannot_be_read_hides_no_other(stack: Settings, event: str) 
     strange = (event % event_id(2)).encode()
     data = pack(first + b"," + strange + comma + second)
     handler({"awslogs": {"data": data}}, CONTEXT)
-    assert len(logs.lines_of(data).log_events) == 3
+    assert len(logs.store(data, NOW).events) == 3
     found = logs.read([TASK], None, 10).lines
     assert [line.message for line in found] == ["a", "[Tidegate cannot read this line]", "c"]
     assert found[1].id == event_id(2)

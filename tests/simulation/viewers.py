@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from scripts.events import BUILD, TASK
 from tests.fakes import Client
-from tests.integration.test_logs import batch, event_id
+from tests.integration.test_logs import batch, delivery, event_id
 from tests.simulation.dynamodb import Index, Paginator, SimDynamo, Table, _all_used, _expression, condition
 from tests.simulation.stack import ENVIRONMENT, Silence
 from tests.simulation.world import EPOCH, World, client_error
@@ -55,6 +55,8 @@ class LogDynamo(SimDynamo):
             if start := wanted.get("ExclusiveStartKey"):
                 found = [item for item in found if item[table.sort]["S"] > start[table.sort]["S"]]
             most = self.world.rng.randrange(1, len(found)) if len(found) > 1 and self.world.misfortune(0.1) else None
+            if wanted.get("Select") == "COUNT":
+                return {"Count": len(found[: wanted["Limit"]])}
             page = {"Items": found[:most]}
             return page | ({"LastEvaluatedKey": found[most - 1]} if most else {})
 
@@ -164,9 +166,9 @@ class Show:
         """A batch comes; Lambda tries again after a failure, and the operator after that."""
 
         def do() -> None:
-            logs.put(batch(lines), self.world.time())
+            new = logs.store(delivery(lines), self.world.time())
             self.stored.append(lines[0][0])
-            watching.push_task(TASK, self.world.time, self.world.time() + timedelta(seconds=5))
+            watching.push_task(TASK, self.world.time, self.world.time() + timedelta(seconds=5), new)
 
         self._run("forwarder", _FORWARDER, do, lambda: self.world.at(self.world.now + 3, self.forward, lines))
 

@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.htm
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import lt
 from typing import Any
 
@@ -137,6 +137,24 @@ def lines(body: bytes, ids: Sequence[str]) -> memoryview | None:
 def encode(events: Iterable[Event]) -> memoryview:
     """Lines as JSON objects with commas between."""
     return memoryview(msgspec.json.encode(tuple(events)))[1:-1]
+
+
+def pieces(events: Sequence[Event], most_bytes: int) -> Iterator[bytes]:
+    """Lines as JSON objects with commas between, so many bytes at a time at most, or a single longer one."""
+    data, border = msgspec.json.encode(events), b"," + _EVENT
+    start, end = 1, len(data) - 1
+    while start < end:
+        stop = end
+        if end - start > most_bytes:
+            fits = data.rfind(border, start, start + most_bytes + len(border))
+            stop = max(fits, 0) or max(data.find(border, start), 0) or end
+        yield data[start:stop]
+        start = stop + 1
+
+
+def count(piece: bytes) -> int:
+    """How many lines a piece has."""
+    return piece.count(_EVENT)
 
 
 def halve(lines: memoryview, second: str) -> tuple[memoryview, memoryview]:

@@ -12,16 +12,15 @@ origins: dict[str, logs.Origin] = {}  # of tasks that were asked for; a task nev
 _MOST_ORIGINS = 200
 
 
-def forward(data: str, now: datetime) -> None:
-    """Send what a subscription filter delivers, as `logs.store` takes it; raises where the sink has not taken it.
+def forward(new: logs.Delivery, now: datetime) -> None:
+    """Send what a subscription filter delivered and `logs.store` took; raises where the sink has not taken it.
 
     A fault of DynamoDB is raised, too: it is better to send lines a minute later than without their build.
     """
-    batch = logs.lines_of(data)
-    if batch.message_type == "DATA_MESSAGE" and batch.log_events:
+    if new.lines:
         observed = int(now.timestamp() * 1000) * 1_000_000
-        sink.send(otlp.requests(_resource(batch.task_id), batch.log_events, observed))
-        logger.info("lines sent on", task=batch.task_id, lines=len(batch.log_events))
+        sink.send(otlp.requests(_resource(new.task_id), new.events, observed))
+        logger.info("lines sent on", task=new.task_id, lines=new.lines)
 
 
 def _resource(task_id: str) -> dict[str, str | int | None]:

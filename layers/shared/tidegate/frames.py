@@ -27,6 +27,11 @@ def lines(build_id: str, after: str | None, cursor: str | None, found: Sequence[
         yield _lines(build_id, after, cursor if part == len(pieces) else after, [piece])
 
 
+def of_json(build_id: str, after: str | None, cursor: str, found: bytes) -> bytes:
+    """Lines between two cursors that are JSON already, with commas between, at most `LINES` bytes of them."""
+    return b"".join((_lines(build_id, after, cursor, ())[: -len(b"]}")], found, b"]}"))
+
+
 def end(build_id: str, cursor: str | None, about: Mapping[str, Any]) -> bytes:
     """What comes after the last line: how the build ended, and how its log did."""
     return msgspec.json.encode({"type": "end", "buildId": build_id, **about, "cursor": cursor})

@@ -12,6 +12,7 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import chain, groupby
 from typing import Annotated
 
@@ -77,12 +78,32 @@ class BadCursor(ValueError):
     """The cursor is not one that a page of this log gave."""
 
 
-class Delivery(Struct, frozen=True):
-    """What came of an event's `awslogs.data`."""
+class Delivery(Struct, frozen=True, dict=True):
+    """What came of an event's `awslogs.data`: JSON, and the chunk that it became, if it became just one."""
 
     message_type: str
     task_id: str
     lines: int
+    body: bytes
+    chunk: "_Name | None" = None
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """The lines, as the store gives them to a reader."""
+        events = batches.decode(self.body).log_events
+        return events if len(self.body) <= batches.MAX_LINE_BYTES else tuple(map(batches.cut, events))
+
+
+class _Name(Struct, frozen=True):
+    """Which chunk: its first line's id, its last one's and its mark."""
+
+    first: str
+    last: str
+    mark: bytes
+
+    @property
+    def key(self) -> str:
+        return f"{self.first}.{self.mark.hex()}"
 
 
 def store(data: str, now: datetime) -> Delivery:
@@ -100,22 +121,14 @@ def store(data: str, now: datetime) -> Delivery:
         batch = batches.decode(body)
         if batch.message_type == "DATA_MESSAGE":
             put(batch, now)
-        return Delivery(batch.message_type, batch.task_id, len(batch.log_events))
+        return Delivery(batch.message_type, batch.task_id, len(batch.log_events), body)
+    chunk = None
     if outline.message_type == "DATA_MESSAGE" and outline.ids:
         if lines:
             _put(outline.task_id, outline.ids, lines, _expiry(now), {})
         else:
-            _write(outline.task_id, outline.ids, block, _expiry(now), {})
-    return Delivery(outline.message_type, outline.task_id, len(outline.ids))
-
-
-def lines_of(data: str) -> Batch:
-    """The lines of what `store` has taken, as it gives them to a reader."""
-    body = batches.inflate(batches.unpack(data))
-    batch = batches.decode(body)
-    if len(body) <= batches.MAX_LINE_BYTES:
-        return batch
-    return replace(batch, log_events=tuple(map(batches.cut, batch.log_events)))
+            chunk = _write(outline.task_id, outline.ids, block, _expiry(now), {})
+    return Delivery(outline.message_type, outline.task_id, len(outline.ids), body, chunk)
 
 
 def put(batch: Batch, now: datetime, *, fetched: bool = False) -> None:
@@ -157,22 +170,24 @@ def _cut_to_fit(event: Event) -> bytes:
     return block
 
 
-def _write(task_id: str, ids: Sequence[str], block: bytes, expires: int, more: Mapping[str, bool]) -> None:
+def _write(task_id: str, ids: Sequence[str], block: bytes, expires: int, more: Mapping[str, bool]) -> _Name:
     # gzip ends with a checksum and the length of what is in it
-    digest = hashlib.sha256(f"{ids[-1]} {len(ids)} ".encode() + block[-8:]).digest()[:_MARK_BYTES]
+    digest = hashlib.sha256(f"{ids[-1]} {len(ids)} ".encode() + block[-8:]).digest()
+    chunk = _Name(ids[0], ids[-1], digest[:_MARK_BYTES])
     aws.dynamodb().put_item(
         TableName=settings().logs_table,
         Item=aws.to_item(
             {
                 "taskId": task_id,
-                "firstEventId": f"{ids[0]}.{digest.hex()}",
-                "lastEventId": ids[-1],
+                "firstEventId": chunk.key,
+                "lastEventId": chunk.last,
                 "lines": block,
                 "expiresAt": expires,
                 **more,
             }
         ),
     )
+    return chunk
 
 
 def fetched_lines(task_id: str) -> list[list[LogLine]]:
@@ -265,7 +280,7 @@ class _Place(Struct, array_like=True):
     """How far a task's log was read.
 
     `read` holds the marks of the chunks that were read, save those up to the key `base`, whose last line is `floor`;
-    of the chunk with the mark `part` the first `given` lines were read.
+    of the chunk with the mark `part` the first `given` lines were read. `last` is the greatest id of a chunk that was.
     """
 
     base: Annotated[str, Meta(max_length=200)] = ""
@@ -273,6 +288,7 @@ class _Place(Struct, array_like=True):
     part: bytes = b""
     given: Annotated[int, Meta(ge=0)] = 0
     read: bytes = b""
+    last: Annotated[str, Meta(max_length=100)] = ""
 
     @property
     def marks(self) -> list[bytes]:
@@ -355,6 +371,31 @@ def pages(task_ids: list[str], cursor: str | None, limit: int, most_bytes: int) 
     yield Page(sheet.take(), _write_cursor(places) if begun else cursor)
 
 
+def pages_of(new: Delivery, task_ids: list[str], cursor: str | None, most_bytes: int) -> list[tuple[bytes, str]] | None:
+    """The pages after a cursor, as JSON objects with commas between, if they are a delivery that was just stored.
+
+    That is so for who has read all that is stored before it. `None` for anybody else: the store is to be read.
+    """
+    places = _read_cursor(cursor) if cursor else []
+    if not new.chunk or len(places) != len(task_ids) or task_ids[-1] != new.task_id:
+        return None
+    place, chunk = places[-1], new.chunk
+    behind = f"{place.last}/"  # behind the keys that begin with it and a dot
+    begun = place.part or not place.last or behind > chunk.first
+    if begun or len(place.read) >= 2 * WINDOW * _MARK_BYTES or _any_between(new.task_id, behind, chunk.first):
+        return None
+    found = [*batches.pieces(new.events, most_bytes)]
+    if any(len(piece) > most_bytes for piece in found):
+        return None
+    pages, given = [], 0
+    for piece in found[:-1]:
+        given += batches.count(piece)
+        places[-1] = replace(place, part=chunk.mark, given=given)
+        pages.append((piece, _write_cursor(places)))
+    places[-1] = replace(place, read=place.read + chunk.mark, last=chunk.last)
+    return [*pages, (found[-1], _write_cursor(places))]
+
+
 def check_cursor(cursor: str) -> None:
     """Raise BadCursor for what no page can have given."""
     _read_cursor(cursor)
@@ -404,6 +445,7 @@ def _move_base(place: _Place, read: list[_Chunk], late: list[_Chunk]) -> None:
         oldest = read.pop(0)
         place.base, place.floor = oldest.key, max(oldest.last, place.floor)
     place.read = b"".join(chunk.mark for chunk in read)
+    place.last = max([place.floor, *(chunk.last for chunk in read)])
 
 
 def _chunks(task_id: str, base: str) -> Iterator[_Chunk]:
@@ -422,6 +464,19 @@ def _chunks(task_id: str, base: str) -> Iterator[_Chunk]:
             if not item["firstEventId"]["S"].startswith(_NOTES):
                 fetched = "fetched" in item
                 yield _Chunk(item["firstEventId"]["S"], item["lastEventId"]["S"], item["lines"]["B"], fetched)
+
+
+def _any_between(task_id: str, low: str, high: str) -> bool:
+    """Whether there is a chunk whose key is between these, which costs less than to read it."""
+    answer = aws.dynamodb().query(
+        TableName=settings().logs_table,
+        KeyConditionExpression="taskId = :task AND firstEventId BETWEEN :low AND :high",
+        ExpressionAttributeValues={":task": {"S": task_id}, ":low": {"S": low}, ":high": {"S": high}},
+        ConsistentRead=True,
+        Select="COUNT",
+        Limit=1,
+    )
+    return answer["Count"] > 0
 
 
 def _write_cursor(places: list[_Place]) -> str:

@@ -52,18 +52,27 @@ class _Sheet(Struct, frozen=True):
 class _Log:
     """A build's log as it is to be sent; the first page from each cursor is read once for all who stand there.
 
-    `ending` is what to tell of its end, once it has one.
+    `ending` is what to tell of its end, once it has one. `new` was just stored: who has all before it needs no more.
     """
 
-    def __init__(self, build_id: str, tasks: list[str], ending: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        build_id: str,
+        tasks: list[str],
+        ending: dict[str, Any] | None = None,
+        new: logs.Delivery | None = None,
+    ) -> None:
         self.tasks, self.ending = tasks, ending
-        self._build_id = build_id
+        self._build_id, self._new = build_id, new
+        self._whole: dict[str | None, list[_Sheet]] = {}
         self._first: dict[str | None, _Sheet] = {}
         self._rest: dict[str | None, Iterator[_Sheet]] = {}
 
     def first(self, cursor: str | None) -> _Sheet:
         """The next page after a cursor."""
-        if cursor not in self._first:
+        if cursor not in self._first and (whole := self._at_once(cursor)):
+            self._whole[cursor], self._first[cursor] = whole, whole[0]
+        elif cursor not in self._first:
             reader = self._read(cursor)
             self._first[cursor], self._rest[cursor] = next(reader), reader
         return self._first[cursor]
@@ -72,12 +81,23 @@ class _Log:
         """All pages after a cursor."""
         sheet = self.first(cursor)
         yield sheet
-        if sheet.more:  # the first viewer reads on, any other from there once more
+        if cursor in self._whole:
+            yield from self._whole[cursor][1:]
+        elif sheet.more:  # the first viewer reads on, any other from there once more
             yield from self._rest.pop(cursor, None) or self._read(sheet.cursor)
 
     def news(self, cursor: str | None) -> bool:
         """Whether there is anything to tell who stands at the cursor."""
         return bool(self.first(cursor).frames or self.ending)
+
+    def _at_once(self, cursor: str | None) -> list[_Sheet]:
+        """All pages, if they can be told without reading what is stored."""
+        sheets: list[_Sheet] = []
+        found = logs.pages_of(self._new, self.tasks, cursor, frames.LINES) if self._new else None
+        for lines, after in found or ():
+            sheets.append(_Sheet([frames.of_json(self._build_id, cursor, after, lines)], after, more=True))
+            cursor = after
+        return sheets
 
     def _read(self, cursor: str | None) -> Iterator[_Sheet]:
         for page in logs.pages(self.tasks, cursor, _MOST, frames.LINES):
@@ -117,15 +137,18 @@ def leave(connection_id: str) -> None:
         connections.remove(build_id, connection_id)
 
 
-def push_task(task_id: str, clock: Clock, until: datetime) -> None:
-    """Send new lines of a task's log to its build's viewers; a task that is not known yet is left to the sweep."""
+def push_task(task_id: str, clock: Clock, until: datetime, new: logs.Delivery | None = None) -> None:
+    """Send new lines of a task's log to its build's viewers; a task that is not known yet is left to the sweep.
+
+    `new`: what was just stored of it.
+    """
     try:
         build_id = _build_of(task_id)
     except FAULTS as fault:
         _tell([fault])
         return
     if build_id:
-        _tell(_push(build_id, clock, until, task_id))
+        _tell(_push(build_id, clock, until, task_id, new))
 
 
 def push(build_id: str, clock: Clock, until: datetime) -> None:
@@ -163,7 +186,9 @@ def _tell(faults: Iterable[Exception]) -> None:
         logger.error("viewers not served", exc_info=fault)
 
 
-def _push(build_id: str, clock: Clock, until: datetime, task_id: str = "") -> list[Exception]:
+def _push(
+    build_id: str, clock: Clock, until: datetime, task_id: str = "", new: logs.Delivery | None = None
+) -> list[Exception]:
     """Serve all viewers of a build side by side; returns what failed, save what is a viewer's own trouble.
 
     Where a task wrote lines the build is not asked again for its tasks: a newer one has batches of its own.
@@ -172,7 +197,7 @@ def _push(build_id: str, clock: Clock, until: datetime, task_id: str = "") -> li
         viewers = connections.of_build(build_id)
         if not viewers:
             return []
-        log = _Log(build_id, _tasks[task_id]) if task_id in _tasks else _look(build_id, clock())
+        log = _Log(build_id, _tasks[task_id], new=new) if task_id in _tasks else _look(build_id, clock())
         if task_id in log.tasks:
             _tasks[task_id] = log.tasks
         for cursor in {viewer.cursor for viewer in viewers if not viewer.leased(clock())}:
