@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -221,6 +222,102 @@ def test_late_lines_come_late(clock: Clock, viewers: FakeConnections) -> None:
     put([3])
     push(clock)
     assert lines(viewers) == expect(1, 5, 3)
+
+
+def forward(messages: Iterable[tuple[int, str]], clock: Clock) -> None:
+    new = store(messages)
+    watching.push_task(TASK, clock, clock() + 5 * SECOND, new)
+
+
+def calls_of(client: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The calls that a client makes from now on, and what they select."""
+    real, calls = client._make_api_call, []
+
+    def call(name: str, wanted: dict[str, Any]) -> Any:
+        calls.append((name, wanted.get("Select", "")))
+        return real(name, wanted)
+
+    monkeypatch.setattr(client, "_make_api_call", call)
+    return calls
+
+
+def test_who_has_the_rest_is_sent_a_batch_without_reading_it_from_the_store(
+    clock: Clock, viewers: FakeConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe(clock)
+    forward([(1, "line 1")], clock)
+    subscribe(clock, "b")
+    calls = calls_of(aws.dynamodb(), monkeypatch)
+    forward([(2, "line 2"), (3, 'a "quote", é and \x1b')], clock)
+    counted, updates = ("Query", "COUNT"), [("UpdateItem", "")] * 4
+    assert sorted(calls) == sorted([("PutItem", ""), ("Query", ""), counted, *updates])
+    for name in "ab":
+        assert lines(viewers, name) == ["line 1", "line 2", 'a "quote", é and \x1b']
+        cursor = viewers.frames[name][-1]["cursor"]
+        assert reading.read_log(BUILD.id, cursor, 10, NOW).page.lines == ()
+    assert viewers.frames["a"][1]["after"] == viewers.frames["a"][0]["cursor"]
+
+
+def test_batch_of_many_frames_can_be_left_at_each(clock: Clock, viewers: FakeConnections) -> None:
+    forward([(0, "line 0")], clock)
+    for name in "ab":
+        subscribe(clock, name)
+    texts = [f"{number} " + 'é\x1b,{"id":"' * 60 for number in range(1, 700)]
+    forward(enumerate(texts, 1), clock)
+    for name in "ab":
+        assert lines(viewers, name) == ["line 0", *texts]
+        _, *sent = viewers.frames[name]
+        assert len(sent) > 3
+        for before, frame in pairwise(sent):
+            assert frame["after"] == before["cursor"]
+            [first, *_] = reading.read_log(BUILD.id, before["cursor"], 1000, NOW).page.lines
+            assert first.id == frame["lines"][0]["id"]
+
+
+@pytest.mark.parametrize(
+    ("before", "new"),
+    [([3, 4], [1, 2]), ([2, 3], [1, 2]), ([1, 2], [2, 3]), ([1, 4], [2, 3]), ([1, 2], [1, 2])],
+    ids=["late", "late and overlapping", "overlapping", "within", "again"],
+)
+def test_batch_that_is_not_behind_all_others_repeats_nothing(
+    clock: Clock, viewers: FakeConnections, before: list[int], new: list[int]
+) -> None:
+    forward([(number, f"line {number}") for number in before], clock)
+    subscribe(clock)
+    forward([(number, f"line {number}") for number in new], clock)
+    sent = [line["message"] for frame in viewers.frames["a"] for line in frame["lines"]]
+    assert sent == expect(*before, *sorted({*new} - {*before}))
+
+
+def test_batch_does_not_overtake_one_that_was_stored_before(clock: Clock, viewers: FakeConnections) -> None:
+    forward([(1, "line 1")], clock)
+    subscribe(clock)
+    store([(2, "line 2")])
+    forward([(3, "line 3")], clock)
+    assert lines(viewers) == expect(1, 2, 3)
+
+
+def test_line_of_a_new_batch_that_is_longer_than_a_frame_comes_in_pieces(
+    clock: Clock, viewers: FakeConnections
+) -> None:
+    forward([(1, "line 1")], clock)
+    subscribe(clock)
+    texts = ["before", "\x1b" * 100_000, "x" * 300_000, "after"]
+    forward(enumerate(texts, 2), clock)
+    assert lines(viewers) == [line.message for line in logs.read([TASK], None, 10).lines]
+    assert lines(viewers)[1:3] == texts[:2]
+
+
+def test_cursor_of_a_long_log_stays_short(
+    clock: Clock, viewers: FakeConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "WINDOW", 3)
+    forward([(0, "line 0")], clock)
+    subscribe(clock)
+    for number in range(1, 30):
+        forward([(number, f"line {number}")], clock)
+    assert lines(viewers) == expect(*range(30))
+    assert len(client(viewers).cursor or "") < 400
 
 
 # what is refused

@@ -39,11 +39,8 @@ _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_styl
 
 
 # A viewer whose connection does not take a frame at once gets it with the next push; the others shall not wait for it.
-_VIEWERS_CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=2,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    max_pool_connections=32,
+_VIEWERS_CONFIG = _CONFIG.merge(
+    Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 1})
 )
 
 
