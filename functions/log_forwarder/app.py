@@ -19,7 +19,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     A second delivery changes nothing. The sink comes last, so that nothing waits for it. What it does not take is
     raised, so that Lambda tries again and then keeps the delivery in the dead-letter queue.
     """
-    delivery = logs.store(event["awslogs"]["data"], _now())
+    delivery = logs.store(event["awslogs"]["data"], _now(), read=bool(settings().log_sink_url))
     if delivery.message_type != "DATA_MESSAGE":
         logger.info("control message", type=delivery.message_type)
         return

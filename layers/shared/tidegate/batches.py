@@ -63,11 +63,19 @@ class _Loose(Struct, frozen=True, rename="camel"):
     log_events: list[dict[str, Any]] = []
 
 
+class _ExactEvent(Event, frozen=True, forbid_unknown_fields=True): ...
+
+
+class _ExactBatch(Batch, frozen=True):
+    log_events: tuple[_ExactEvent, ...] = ()
+
+
 class _Lines(Struct, frozen=True, rename="camel"):
     log_events: tuple[Event, ...]
 
 
 _outline = msgspec.json.Decoder(_Outline)
+_exact = msgspec.json.Decoder(_ExactBatch)
 _lines = msgspec.json.Decoder(_Lines)
 
 
@@ -108,6 +116,11 @@ def outline(body: bytes) -> Outline | None:
         found = _outline.decode(body)
     except ValueError:
         return None
+    return outline_of(found)
+
+
+def outline_of(found: "Batch | _Outline") -> Outline | None:
+    """The outline of a batch that was read."""
     ids = [event.id for event in found.log_events]
     in_order = all(map(lt, ids, ids[1:]))
     return Outline(found.message_type, _task_id(found.log_stream), ids) if in_order else None
@@ -122,7 +135,15 @@ def decode(body: bytes) -> Batch:
         return Batch(found.message_type, found.log_stream, tuple(map(_read, found.log_events)))
 
 
-def lines(body: bytes, ids: Sequence[str]) -> memoryview | None:
+def exact(body: bytes) -> Batch | None:
+    """A batch with its lines if their JSON objects have the three fields and no other."""
+    try:
+        return _exact.decode(body)
+    except ValueError:
+        return None
+
+
+def lines(body: bytes, ids: Sequence[object]) -> memoryview | None:
     """The JSON objects of a batch with this outline, if nothing else is around them and each begins with its id."""
     first, last = body.find(_EVENT), body.rfind(_EVENT)
     if body.count(_EVENT) != len(ids) or not body.endswith(b"]}"):
@@ -139,10 +160,10 @@ def encode(events: Iterable[Event]) -> memoryview:
     return memoryview(msgspec.json.encode(tuple(events)))[1:-1]
 
 
-def pieces(events: Sequence[Event], most_bytes: int) -> Iterator[bytes]:
+def pieces(lines: memoryview, most_bytes: int) -> Iterator[bytes]:
     """Lines as JSON objects with commas between, so many bytes at a time at most, or a single longer one."""
-    data, border = msgspec.json.encode(events), b"," + _EVENT
-    start, end = 1, len(data) - 1
+    data, border = bytes(lines), b"," + _EVENT
+    start, end = 0, len(data)
     while start < end:
         stop = end
         if end - start > most_bytes:

@@ -86,12 +86,26 @@ class Delivery(Struct, frozen=True, dict=True):
     lines: int
     body: bytes
     chunk: "_Name | None" = None
+    read: Batch | None = None
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
         """The lines, as the store gives them to a reader."""
-        events = batches.decode(self.body).log_events
+        events = (self._exact or batches.decode(self.body)).log_events
         return events if len(self.body) <= batches.MAX_LINE_BYTES else tuple(map(batches.cut, events))
+
+    @cached_property
+    def json(self) -> memoryview:
+        """The lines as JSON objects with commas between: those that came, if a reader may have them as they are."""
+        if self._exact and len(self.body) <= batches.MAX_LINE_BYTES:
+            lines = batches.lines(self.body, self.events)
+            if lines is not None:
+                return lines
+        return batches.encode(self.events)
+
+    @cached_property
+    def _exact(self) -> Batch | None:
+        return self.read or batches.exact(self.body)
 
 
 class _Name(Struct, frozen=True):
@@ -106,15 +120,17 @@ class _Name(Struct, frozen=True):
         return f"{self.first}.{self.mark.hex()}"
 
 
-def store(data: str, now: datetime) -> Delivery:
+def store(data: str, now: datetime, *, read: bool = False) -> Delivery:
     """Store what a subscription filter delivers, base64 of gzip of JSON; raises ValueError if it is something else.
 
     CloudWatch's own block is stored as it is, without reading the lines' texts, or in parts if it fits no item. Lines
-    out of order, and JSON that only a lenient reader understands, are written anew.
+    out of order, and JSON that only a lenient reader understands, are written anew. `read`: the texts are read at once,
+    which costs less than to do it later.
     """
     block = batches.unpack(data)
     body = batches.inflate(block)
-    outline = batches.outline(body)
+    whole = batches.exact(body) if read else None
+    outline = batches.outline_of(whole) if whole else batches.outline(body)
     fits = len(block) <= _MAX_CHUNK and len(body) <= _MAX_TEXT
     lines = None if fits or outline is None else batches.lines(body, outline.ids)
     if outline is None or not (fits or lines):
@@ -128,7 +144,7 @@ def store(data: str, now: datetime) -> Delivery:
             _put(outline.task_id, outline.ids, lines, _expiry(now), {})
         else:
             chunk = _write(outline.task_id, outline.ids, block, _expiry(now), {})
-    return Delivery(outline.message_type, outline.task_id, len(outline.ids), body, chunk)
+    return Delivery(outline.message_type, outline.task_id, len(outline.ids), body, chunk, whole)
 
 
 def put(batch: Batch, now: datetime, *, fetched: bool = False) -> None:
@@ -384,7 +400,7 @@ def pages_of(new: Delivery, task_ids: list[str], cursor: str | None, most_bytes:
     begun = place.part or not place.last or behind > chunk.first
     if begun or len(place.read) >= 2 * WINDOW * _MARK_BYTES or _any_between(new.task_id, behind, chunk.first):
         return None
-    found = [*batches.pieces(new.events, most_bytes)]
+    found = [*batches.pieces(new.json, most_bytes)]
     if any(len(piece) > most_bytes for piece in found):
         return None
     pages, given = [], 0
