@@ -15,6 +15,7 @@ from tests.simulation.world import World, client_error
 
 CLUSTER = "arn:aws:ecs:eu-central-1:123456789012:cluster/builds"
 FAMILY = "builder"
+_NO_INTERFACE = "Unexpected EC2 error while attempting to Create Network Interface"
 _GONE = 3600.0  # a stopped task stays visible for about an hour
 
 
@@ -72,6 +73,7 @@ class SimEcs:
         self.emit, self.created, self.stopping = emit, created, stopping
         self.tasks: dict[str, SimTask] = {}
         self.tokens: dict[str, tuple[dict[str, Any], SimTask | None]] = {}
+        self.failures: dict[str, tuple[str, str]] = {}  # by token: the reason in `failures[]`, and our code for it
         self.shortages: list[tuple[str, float, float]] = []  # what lacks, from, to
         self.refusals: dict[str, list[str]] = {}
         self.build_seconds = 300.0
@@ -160,7 +162,7 @@ class SimEcs:
                 raise client_error(
                     "RunTask", "ConflictException", "different parameters", resourceIds=[task.arn] if task else []
                 )
-            return self._accepted(task) if task else self._refused(build_id, "RESOURCE:CPU", "CAPACITY_UNAVAILABLE")
+            return self._accepted(task) if task else self._refused(build_id, token)
         provider = wanted["capacityProviderStrategy"][0]["capacityProvider"]
         lacking = next((what for what, start, end in self.shortages if start <= self.world.now < end), "")
         if lacking == "quota":
@@ -170,12 +172,12 @@ class SimEcs:
             )
         if lacking == "capacity" or (lacking == "spot" and provider == "FARGATE_SPOT"):
             self.tokens[token] = (wanted, None)
-            return self._refused(build_id, NO_CAPACITY, "CAPACITY_UNAVAILABLE")
+            self.failures[token] = NO_CAPACITY, "CAPACITY_UNAVAILABLE"
+            return self._refused(build_id, token)
         if lacking == "interfaces":
             self.tokens[token] = (wanted, None)
-            return self._refused(
-                build_id, "Unexpected EC2 error while attempting to Create Network Interface", "NETWORK_SETUP_FAILED"
-            )
+            self.failures[token] = _NO_INTERFACE, "NETWORK_SETUP_FAILED"
+            return self._refused(build_id, token)
         task = self._new_task(wanted)
         self.tokens[token] = (wanted, task)
         return self._accepted(task)
@@ -183,7 +185,8 @@ class SimEcs:
     def _accepted(self, task: SimTask) -> dict[str, Any]:
         return {"tasks": [task.shown[0][1]], "failures": []}
 
-    def _refused(self, build_id: str, reason: str, code: str) -> dict[str, Any]:
+    def _refused(self, build_id: str, token: str) -> dict[str, Any]:
+        reason, code = self.failures[token]
         self.refusals.setdefault(build_id, []).append(code)
         self.world.say(f"failures: {reason}")
         return {"tasks": [], "failures": [{"reason": reason}]}

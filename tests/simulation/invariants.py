@@ -118,7 +118,7 @@ class Invariants:
         if len(holders) > self.limit:
             raise Violation(LIMIT, f"{len(holders)} builds hold a slot")
         function = self.world.current
-        undisturbed = self.world.calm and (function is None or function.started >= self.world.calm_from)
+        undisturbed = self.world.calm and function is not None and function.started >= self.world.calm_from
         if freed and undisturbed and self.world.script is None:
             self.world.at(now + 8, self._refilled, now)
 
