@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from tidegate import reconciling, sealing, watching
 from tidegate.observability import logger
 
+_RESERVED = 15.0  # seconds for logs and viewers
 _SENDING = timedelta(seconds=40)  # from the start, of the 50 that the function has
 
 
@@ -16,7 +17,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Bring every open build forward; what fails is raised, and is tried again a minute later in any case."""
     now = _now()
     try:
-        reconciling.reconcile(now)
+        reconciling.reconcile(now, lambda: context.get_remaining_time_in_millis() / 1000 - _RESERVED)
     finally:
         try:
             sealing.sweep(now)

@@ -157,8 +157,6 @@ class SimEcs:
         if token in self.tokens:
             parameters, task = self.tokens[token]
             if parameters != wanted:
-                if task is None:
-                    self.refusals.setdefault(build_id, []).append("TOKEN_CONFLICT")
                 raise client_error(
                     "RunTask", "ConflictException", "different parameters", resourceIds=[task.arn] if task else []
                 )

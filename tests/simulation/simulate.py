@@ -44,7 +44,7 @@ def simulate(
 ) -> Report:
     """Run one seed; `spared` are the numbers of misfortunes that are not to happen, `change` may alter the stack."""
     world = World(seed, tracing=tracing, spared=spared)
-    stack = Stack(world, limit=world.rng.choice((1, 2, 3)))
+    stack = Stack(world, limit=world.rng.choice((1, 2, 3, 12)))
     violation = invariant = ""
     environment = prepare(stack)
     if change:

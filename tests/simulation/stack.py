@@ -21,6 +21,7 @@ from tidegate.settings import settings
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _API_SECONDS, _FUNCTION_SECONDS = 29.0, 50.0  # template.yaml
+_RESERVED = 15.0  # functions/reconciler
 SWEEP = 60.0
 _FINAL_ANSWERS = {"TOO_LATE", "SLUG_TAKEN"}  # after which a user does not ask again
 _LONGEST = 12 * 3600.0
@@ -190,7 +191,16 @@ class Stack:
         self.world.at(self.world.now + SWEEP, self.tick)
         if self.reconciling and not self.world.misfortune(self.sweep_loss):
             now = self.world.time()
-            self.world.start(self._name("sweep"), _FUNCTION_SECONDS, lambda: reconciling.reconcile(now))
+            self.world.start(self._name("sweep"), _FUNCTION_SECONDS, lambda: reconciling.reconcile(now, self._left))
+
+    def _left(self) -> float:
+        """The seconds that the function has for builds."""
+        function = self.world.current
+        assert function
+        left = function.limit - self.world.now - _RESERVED
+        if left < reconciling._LONGEST_CALL:
+            function.troubles.add("time")
+        return left
 
     # Users
 

@@ -18,8 +18,9 @@ from msgspec.structs import replace
 
 from tests.simulation import invariants, simulate
 from tests.simulation import stack as stack_module
+from tests.simulation.outcomes import OK
 from tests.simulation.stack import Stack
-from tests.simulation.world import CRASH_AFTER, DENIED, LATE, TIMEOUT_AFTER
+from tests.simulation.world import CRASH_AFTER, DENIED, LATE, TIMEOUT_AFTER, TIMEOUT_BEFORE, Fault
 from tidegate import (
     aws,
     builds,
@@ -168,8 +169,8 @@ def no_claim() -> list[Patch]:
             return build, Decision(build, run=True)
         return real(build, seen, *more)
 
-    real = lifecycle._settle
-    return [(lifecycle, "_settle", settle)]
+    real = lifecycle.settle
+    return [(lifecycle, "settle", settle)]
 
 
 def claim_not_exclusive() -> list[Patch]:
@@ -209,6 +210,7 @@ def late_publish_not_refused() -> list[Patch]:
 def publishing_is_slow(stack: Stack) -> None:
     """Nothing can be published until about the deadline, and then answers are late."""
     world = stack.world
+    stack.limit = stack.invariants.limit = 3
     world.calm_from = 1200.0
     world.denied = [("dynamodb.update_item harbour", 0.0, 390.0), ("dynamodb.update_item lantern", 0.0, 390.0)]
     world.hot, world.kinds = ("dynamodb.update_item harbour", 0.5), (LATE, TIMEOUT_AFTER)
@@ -262,7 +264,7 @@ def endless_attempts() -> list[Patch]:
 
 
 def orphans_stopped_at_first_sight() -> list[Patch]:
-    def stop_orphans(known: set[str], now: Any) -> None:
+    def stop_orphans(known: set[str], *more: Any) -> None:
         for arn in sorted(runner.living() - known):
             runner.stop(arn, "unknown")
 
@@ -270,7 +272,7 @@ def orphans_stopped_at_first_sight() -> list[Patch]:
 
 
 def orphans_left_alone() -> list[Patch]:
-    return [(reconciling, "_stop_orphans", lambda known, now: None)]
+    return [(reconciling, "_stop_orphans", lambda *more: None)]
 
 
 def missing_task_is_lost_at_once() -> list[Patch]:
@@ -291,6 +293,40 @@ def reads_are_behind(stack: Stack) -> None:
     stack.ecs.hiding = 1.0
     stack.world.calm_from = 2400.0
     stack.world.denied = []
+
+
+def ecs_before_the_clock() -> list[Patch]:
+    def bring_forward(*wanted: Any, **flags: Any) -> Iterator[Callable[[], object]]:
+        for do in real(*wanted, **flags):
+            do()
+        return iter(())
+
+    real = reconciling._bring_forward
+    return [(reconciling, "_bring_forward", bring_forward)]
+
+
+def run_task_hangs(stack: Stack) -> None:
+    """RunTask hangs for the first eight of a dozen builds; the others end well, and no event tells of it."""
+    world, new_id = stack.world, stack.new_id
+    stack.limit = stack.invariants.limit = 12
+    stack.event_loss, stack.worst_moment, stack.sweep_loss, stack.builds_left = 1.0, 0.0, 0.0, 0
+    world.calm_from, world.slow_rate = 3600.0, 0.0
+    stack.ecs.outcomes, stack.ecs.hiding = lambda task: OK, 0.0
+    stack.ecs.shortages.clear()
+    ids: list[str] = []
+
+    def known_id() -> str:
+        ids.append(new_id())
+        return ids[-1]
+
+    def fault(function: Any, operation: str, detail: str) -> Fault | None:
+        hangs = operation == "ecs.run_task" and detail[:26] in ids[:8] and world.now < world.calm_from
+        return Fault(TIMEOUT_BEFORE, 3) if hangs else None
+
+    stack.new_id = known_id  # type: ignore[method-assign]
+    world._fault = fault  # type: ignore[method-assign]
+    for place in range(12):
+        stack.later(1 + 0.5 * place, partial(stack.create, f"pier-{place}"))
 
 
 def older_ones_stay() -> list[Patch]:
@@ -316,12 +352,11 @@ def cancel_forgotten() -> list[Patch]:
             return replace(made, stop_task=None)
         return made
 
-    def reconcile(build: Build, task: Any, *more: Any, **flags: Any) -> None:
-        if not build.cancel_requested_at:
-            real(build, task, *more, **flags)
+    def bring_forward(build: Build, *more: Any, **flags: Any) -> Iterator[Callable[[], object]]:
+        return iter(()) if build.cancel_requested_at else real(build, *more, **flags)
 
-    real = reconciling._reconcile
-    return [*decided(change), (reconciling, "_reconcile", reconcile)]
+    real = reconciling._bring_forward
+    return [*decided(change), (reconciling, "_bring_forward", bring_forward)]
 
 
 def supersede_what_runs() -> list[Patch]:
@@ -421,10 +456,11 @@ MUTATIONS = (
     Mutation("Orphans are left alone", orphans_left_alone, {I.ORPHANS, I.ENDS}, builds_are_deleted),
     Mutation("A task that ECS does not show yet is lost", missing_task_is_lost_at_once, {I.ONE_TASK, I.LIMIT}),
     Mutation("A task that is missed once is lost", missed_once_is_lost, {I.ONE_TASK, I.LIMIT, I.TRUTH, I.CANCEL}, reads_are_behind),
-    Mutation("A task of unknown ARN is not looked for", stopped_task_not_looked_for, {I.CANCEL, I.TRUTH, I.LIMIT, I.ORPHANS}),
+    Mutation("A task of unknown ARN is not looked for", stopped_task_not_looked_for, {I.CANCEL, I.TRUTH, I.LIMIT, I.ORPHANS, I.ONE_TASK}, run_task_answers_badly),
     Mutation("Canceled before the task has stopped", canceled_at_once, {I.CANCEL, I.LIMIT, I.ONE_TASK}),
     Mutation("A canceled build's task is not stopped", cancel_forgotten, {I.ORPHANS, I.DEADLINE, I.CANCEL}),
     Mutation("A newer build ends one that has started", supersede_what_runs, {I.CANCEL}),
+    Mutation("A sweep asks ECS before the clock counts", ecs_before_the_clock, {I.DEADLINE, I.ENDS}, run_task_hangs),
     Mutation("A newer build leaves the older ones in the queue", older_ones_stay, {I.NEWEST}),
     Mutation("The newest waiting build first", newest_first, {I.FAIR}),
     Mutation("A new build before those that wait", newcomers_first, {I.FAIR}),
@@ -454,7 +490,9 @@ def test_a_broken_rule_is_found(mutation: Mutation) -> None:
     assert invariant in mutation.invariants
 
 
-@pytest.mark.parametrize("change", [publishing_is_slow, run_task_answers_badly, builds_are_deleted, reads_are_behind])
+@pytest.mark.parametrize(
+    "change", [publishing_is_slow, run_task_answers_badly, builds_are_deleted, reads_are_behind, run_task_hangs]
+)
 def test_the_harder_stacks_break_no_rule_by_themselves(change: Callable[[Stack], None]) -> None:
     found = [report for seed in range(100) if (report := simulate.simulate(seed, change=change)).violation]
     assert found == []

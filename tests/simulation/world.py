@@ -69,7 +69,8 @@ class Function:
         self.started = started
         self.limit = started + seconds
         self.calls = 0
-        self.troubles: set[str] = set()  # the services that failed it, or "crash"
+        self.troubles: set[str] = set()  # the services that failed it, "crash" or "time"
+        self.slow = False  # whether a call to something else than ECS took long
         self.greenlet: Any = None
 
 
@@ -171,7 +172,7 @@ class World:
         else:
             self.now = wake
         if dies:
-            function.troubles.add("crash")
+            function.troubles.add("time")
             self.say("killed: out of time")
             raise Crash("out of time")
 
@@ -191,7 +192,9 @@ class World:
             self.calls.append((function.name, function.calls, operation))
         fault = None
         for tried in range(TRIES):
-            self._wait(function, self._latency(operation))
+            latency = self._latency(operation)
+            function.slow |= latency > 1 and not operation.startswith("ecs")
+            self._wait(function, latency)
             if fault is None or fault.tries < 1:
                 fault = self._fault(function, operation, detail)
             if fault is None:

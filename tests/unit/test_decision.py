@@ -27,6 +27,7 @@ from tidegate.decision import (
     TaskSeen,
     decide,
 )
+from tidegate.diagnosis import failure
 from tidegate.model import MAX_ATTEMPTS, Build, Diagnosis, Failure, Result, Source, Task
 from tidegate.status import Blame, Retry, Status
 
@@ -40,6 +41,7 @@ OLD = "arn:aws:ecs:eu-central-1:123456789012:task/builds/0000"
 QUEUED = Build(ID, "site", Source("https://git.example.com/you/site.git"), NOW, NOW + timedelta(hours=6), 1200)
 CLAIMED = replace(QUEUED, status=Status.STARTING, claimed=1, starting_at=NOW, deadline=NOW + timedelta(minutes=10))
 REFUSED = replace(CLAIMED, waiting="It did not work.", updated_at=NOW - REFUSED_FOR)
+WAITING = replace(CLAIMED, attempt=2, waiting="AWS has no capacity.")
 STARTING = replace(CLAIMED, task_arn=ARN, tasks=(ARN,), task_version=1)
 BUILDING = replace(STARTING, status=Status.BUILDING, building_at=NOW, task_version=3)
 SECOND = replace(BUILDING, attempt=2, faults=1, task_arn=None, task_version=0, building_at=None, tasks=(OLD,))
@@ -53,6 +55,8 @@ FAILED = replace(OVERDUE, open=None)
 MISSED = replace(BUILDING, missing_at=NOW - MISSED_TWICE)
 UNWANTED = replace(BUILDING, cancel_requested_at=NOW, deadline=NOW + timedelta(minutes=10))
 UNWANTED_CLAIM = replace(CLAIMED, cancel_requested_at=NOW, deadline=NOW + timedelta(minutes=10))
+
+TASK_LOST = failure("TASK_LOST").message
 
 OK = Result(ID, 1, ok=True, files=3, bytes=30)
 
@@ -98,6 +102,7 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     ("claimed, third attempt", "RunTask failed by the platform", replace(CLAIMED, faults=2), refused(Retry.NEW_ATTEMPT), "starting → failed (CODE)"),
     ("claimed", "RunTask refused by configuration", CLAIMED, refused(Retry.NO, "ACCESS_DENIED"), "starting → failed (ACCESS_DENIED)"),
     ("claimed, RunTask's answer lost", "RunTask refused by configuration", CLAIMED, refused(Retry.NO, "ACCESS_DENIED", doubt=True), "waits"),
+    ("claimed, RunTask's answer lost", "that call used the token up and made no task", CLAIMED, refused(Retry.NO, "TOKEN_CONFLICT"), "waits; attempt 2"),
     ("claimed, RunTask's answer lost", "no capacity or quota", CLAIMED, refused(Retry.WAIT, doubt=True), "waits"),
     ("claimed, RunTask's answer lost", "refused the same way for two minutes, and no task is found", REFUSED, refused(Retry.NO, "ACCESS_DENIED", doubt=True), "starting → failed (ACCESS_DENIED), its task may live"),
     ("claimed, RunTask's answer lost", "short of capacity for two minutes", REFUSED, refused(Retry.WAIT, doubt=True), "nothing: waits already"),
@@ -146,11 +151,15 @@ CASES: list[tuple[str, str, Build, Observation, str]] = [
     # Cancel
     ("queued", "cancel", QUEUED, CancelAsked(NOW, CANCELED), "queued → canceled (CANCELED)"),
     ("queued", "a newer build of the same ref", QUEUED, CancelAsked(NOW, SUPERSEDED), "queued → canceled (SUPERSEDED)"),
+    ("waits for capacity", "cancel", WAITING, CancelAsked(NOW, CANCELED), "starting → canceled (CANCELED)"),
+    ("waits for capacity", "a newer build of the same ref", WAITING, CancelAsked(NOW, SUPERSEDED), "starting → canceled (SUPERSEDED)"),
+    ("task lost, second attempt not started", "cancel", replace(SECOND, waiting=TASK_LOST), CancelAsked(NOW, CANCELED), "cancel requested"),
     ("claimed", "cancel while RunTask runs", CLAIMED, CancelAsked(NOW, CANCELED), "cancel requested"),
     ("cancel requested while RunTask runs", "RunTask accepted", UNWANTED_CLAIM, TaskAccepted(NOW, 1, ARN), "task known; stop the task"),
     ("cancel requested while RunTask runs", "RunTask refused", UNWANTED_CLAIM, refused(Retry.NO), "starting → canceled (CANCELED)"),
     ("cancel requested while RunTask runs", "RunTask's answer lost", UNWANTED_CLAIM, refused(Retry.SAME_TOKEN), "waits"),
     ("cancel requested while RunTask runs", "refused, and an earlier answer was lost", UNWANTED_CLAIM, refused(Retry.NO, doubt=True), "waits"),
+    ("cancel requested while RunTask runs", "an earlier call used the token up", UNWANTED_CLAIM, refused(Retry.NO, "TOKEN_CONFLICT"), "waits"),
     ("cancel requested while RunTask runs", "no task found", UNWANTED_CLAIM, TaskLost(NOW, 1), "missed once"),
     ("cancel requested, no task found once", "no task found", replace(UNWANTED_CLAIM, missing_at=MISSED.missing_at), TaskLost(NOW, 1), "starting → canceled (CANCELED)"),
     ("building", "cancel", BUILDING, CancelAsked(NOW, CANCELED), "cancel requested; stop the task"),

@@ -113,6 +113,7 @@ class Decision(Struct, frozen=True):
 CANCELED = failure("CANCELED")
 SUPERSEDED = failure("SUPERSEDED")
 _TASK_LOST = Diagnosis(failure("TASK_LOST"), Retry.NEW_ATTEMPT)
+_TOKEN_USED_UP = "TOKEN_CONFLICT"
 _STOP_TIMED_OUT = failure("STOP_TIMED_OUT")
 _OVERDUE = {
     Status.QUEUED: failure("WAIT_TIMED_OUT"),
@@ -249,6 +250,9 @@ def _task_accepted(build: Build, seen: TaskAccepted) -> Decision:
 
 
 def _task_refused(build: Build, seen: TaskRefused) -> Decision:
+    if seen.diagnosis.failure.code == _TOKEN_USED_UP:
+        # A call whose answer was lost has used the token up, and made no task: the next attempt waits, as it would.
+        seen = replace(seen, diagnosis=replace(seen.diagnosis, retry=Retry.WAIT), doubt=bool(build.cancel_requested_at))
     retry = Retry.SAME_TOKEN if _in_doubt(build, seen) else seen.diagnosis.retry
     if seen.attempt != build.attempt or build.task_arn is not None:
         return Decision(build, ignored="another attempt, or its task is known")
@@ -284,7 +288,7 @@ def _cancel_asked(build: Build, seen: CancelAsked) -> Decision:
         return Decision(build, ignored="the build has ended")
     if build.status is Status.PUBLISHING:
         return Decision(build, ignored="the site is being published")
-    if build.status is Status.QUEUED and build.task_arn is None:
+    if build.unstarted and build.waiting != _TASK_LOST.failure.message:  # a lost task may turn up
         return Decision(_canceled(build, seen.at, seen.failure))
     if seen.failure is SUPERSEDED:
         return Decision(build, ignored="the build waits no more")

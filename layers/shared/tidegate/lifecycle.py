@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from msgspec.structs import replace
-
 from tidegate import builds, jobs, logs, metrics, projects, runner, slots
 from tidegate.aws import FAULTS
 from tidegate.decision import (
@@ -22,7 +20,7 @@ from tidegate.diagnosis import diagnose_start, failure
 from tidegate.exceptions import Unavailable
 from tidegate.model import Build, Diagnosis, Task
 from tidegate.observability import MetricUnit, count, logger, measure
-from tidegate.status import Retry, Status
+from tidegate.status import Status
 from tidegate.timeline import record
 
 _TRIES = 8  # of a write that others keep overtaking
@@ -32,25 +30,24 @@ def start(build: Build, now: datetime, source: str) -> Build:
     """Start the task of the build's attempt, if there is a slot; doing it again starts no second task."""
     if not slots.acquire(build.id):
         return observe(build, QueueFull(now), now, source)
-    build, decision = _settle(build, StartClaimed(now, build.revision), now, source)
+    build, decision = settle(build, StartClaimed(now, build.revision), now, source)
     if not decision.run:
         if build.open is None:
             slots.release(build.id)
         return build
+    repeated = decision.ignored is not None  # a call for this attempt may have been made before
     env = _environment(build)
     if env.keys() != set(build.settings.env_names):
-        return observe(build, TaskRefused(now, build.attempt, Diagnosis(failure("ENV_EXPIRED"))), now, source)
-    answer = runner.run(build, jobs.grant(build, env), repeated=decision.ignored is not None)
+        expired = Diagnosis(failure("ENV_EXPIRED"))
+        return observe(build, TaskRefused(now, build.attempt, expired, doubt=repeated), now, source)
+    answer = runner.run(build, jobs.grant(build, env), repeated=repeated)
     if isinstance(answer, str):
         return observe(build, TaskAccepted(now, build.attempt, answer), now, source)
-    diagnosis, doubt = diagnose_start(answer.code, answer.message, answer.status), answer.uncertain
-    if diagnosis.failure.code == "TOKEN_CONFLICT":
-        # A call whose answer was lost has used the token up and made no task.
-        diagnosis, doubt = replace(diagnosis, retry=Retry.NEW_ATTEMPT), False
+    diagnosis = diagnose_start(answer.code, answer.message, answer.status)
     code = diagnosis.failure.code
     evidence = diagnosis.failure.evidence
     logger.warning("task not started", build_id=build.id, code=code, answer=answer.code, evidence=evidence)
-    return observe(build, TaskRefused(now, build.attempt, diagnosis, doubt), now, source)
+    return observe(build, TaskRefused(now, build.attempt, diagnosis, answer.uncertain), now, source)
 
 
 def _environment(build: Build) -> dict[str, str]:
@@ -63,23 +60,32 @@ def _environment(build: Build) -> dict[str, str]:
 
 def observe(build: Build, seen: Observation, now: datetime, source: str) -> Build:
     """Decide what an observation changes, write it, and do what follows; returns the build as it then is."""
-    saved, decision = _settle(build, seen, now, source)
-    if decision.stop_task:
-        runner.stop(decision.stop_task, "Tidegate: the build no longer needs this task")
-    if decision.publish:
-        return publish(saved, now, source)
-    if decision.start:
-        return start(saved, now, source)
-    return saved
+    return follow(*settle(build, seen, now, source), now, source)
 
 
 def see_task(build: Build, task: Task, now: datetime, source: str) -> Build:
-    """Observe a task of the build as ECS shows it, with the builder's result where that counts."""
+    """Observe a task of the build as ECS shows it."""
+    return observe(build, sighting(build, task, now), now, source)
+
+
+def sighting(build: Build, task: Task, now: datetime) -> TaskSeen:
+    """A task of the build as ECS shows it, with the builder's result where that counts."""
     read = task.ended and task.attempt == build.attempt and build.status.rank < Status.PUBLISHING.rank
-    return observe(build, TaskSeen(now, task, jobs.result(build) if read else None), now, source)
+    return TaskSeen(now, task, jobs.result(build) if read else None)
 
 
-def _settle(build: Build, seen: Observation, now: datetime, source: str) -> tuple[Build, Decision]:
+def follow(build: Build, decision: Decision, now: datetime, source: str) -> Build:
+    """Do what follows from a decision that is written; returns the build as it then is."""
+    if decision.stop_task:
+        runner.stop(decision.stop_task, "Tidegate: the build no longer needs this task")
+    if decision.publish:
+        return publish(build, now, source)
+    if decision.start:
+        return start(build, now, source)
+    return build
+
+
+def settle(build: Build, seen: Observation, now: datetime, source: str) -> tuple[Build, Decision]:
     """Decide and write; a write that somebody overtook is decided again on what they wrote.
 
     A build that is done with its task gives its slot back.

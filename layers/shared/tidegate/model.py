@@ -176,6 +176,11 @@ class Build(Model, frozen=True, omit_defaults=False):
     bytes: int | None = None
     timeline: tuple[Entry, ...] = ()
 
+    @property
+    def unstarted(self) -> bool:
+        """Whether nobody has set out to start a task of the present attempt."""
+        return self.task_arn is None and (self.status is Status.QUEUED or self.claimed < self.attempt)
+
 
 class Project(Model, frozen=True):
     """A git repository with its settings.

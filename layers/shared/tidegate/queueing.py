@@ -96,7 +96,8 @@ def superseded(some: Collection[Build]) -> list[Build]:
     return [
         build
         for build in some
-        if build.status is Status.QUEUED
+        if build.unstarted
+        and build.status.rank <= Status.STARTING.rank
         and build.source.commit is None
         and build.id < newest[build.project_slug, build.source]
     ]

@@ -1,8 +1,10 @@
 """What events did not say: every open build, slot and task is looked at, and brought forward or put right."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 from tidegate import builds, lifecycle, metrics, projects, queueing, runner, slots
 from tidegate.aws import FAULTS
@@ -13,14 +15,17 @@ from tidegate.observability import count, logger, measure
 from tidegate.status import Status
 
 _SOURCE = "reconciler"
+_LONGEST_CALL = 22.0  # seconds: three tries of seven (tidegate.aws)
 _IN_FLIGHT = timedelta(seconds=60)  # longer than any function that is starting a build may live
 _UNKNOWN_YET = timedelta(minutes=2)  # DescribeTasks may not know a task that RunTask has just made
 
 
-def reconcile(now: datetime) -> None:
+def reconcile(now: datetime, seconds_left: Callable[[], float] = lambda: math.inf) -> None:
     """Bring every open build forward by what ECS says of its task, by the clock, and by what was left undone.
 
     No fault holds up the rest of the sweep, neither one build's nor one call's; all are raised together at the end.
+    What needs no more of ECS comes first, deadlines among it; a call that may hang is only made while the function has
+    the time for that, and what is left then comes first in another sweep.
     """
     faults: list[Exception] = []
     opened, holders = builds.open_builds(), slots.holders()
@@ -28,36 +33,50 @@ def reconcile(now: datetime) -> None:
     seen: dict[str, Task | None] = {}
     with _go_on(faults):
         seen = dict(runner.describe(arns))
+    left: list[Callable[[], object]] = []
     for build in opened:
-        with _go_on(faults):
-            _reconcile(build, seen, now, has_slot=build.id in holders)
+        with _go_on(faults, build):
+            left += _bring_forward(build, seen, now, has_slot=build.id in holders)
+    for build in opened:
+        if _in_doubt(build) and _overdue(build, now):
+            with _go_on(faults, build):
+                if seconds_left() >= _LONGEST_CALL:
+                    _find(build, now)
+            with _go_on(faults, build):  # decided again on what was found
+                lifecycle.observe(build, Overdue(now), now, _SOURCE)
     for build in queueing.superseded(opened):
-        with _go_on(faults):
+        with _go_on(faults, build):
             lifecycle.observe(build, CancelAsked(now, SUPERSEDED), now, _SOURCE)
     with _go_on(faults):
         _give_back_leaked(holders - {build.id for build in opened})
-    with _go_on(faults):
-        queueing.start_waiting(now, "reconciler")
-    with _go_on(faults):
-        _stop_orphans(set(arns), now)
+    turn = int(now.timestamp()) // 60 % max(1, len(left))
+    left = [*left[turn:], *left[:turn], lambda: queueing.start_waiting(now, _SOURCE)]
+    left.append(lambda: _stop_orphans(set(arns), now, seconds_left))
+    for do in left:
+        if seconds_left() < _LONGEST_CALL:
+            faults.append(Unavailable("the sweep has no time left; the next one goes on"))
+            break
+        with _go_on(faults):
+            do()
     if faults:
         raise ExceptionGroup("some of the sweep failed", faults)
     measure(metrics.sweep(opened, holders, now))  # so that a sweep that fails is missed
 
 
 @contextmanager
-def _go_on(faults: list[Exception]) -> Iterator[None]:
+def _go_on(faults: list[Exception], build: Build | None = None) -> Iterator[None]:
     """Keep a fault for later."""
     try:
         yield
     except (*FAULTS, Unavailable) as fault:
-        logger.exception("part of the sweep failed")
+        logger.exception("part of the sweep failed", build_id=build and build.id)
         faults.append(fault)
 
 
-def _reconcile(build: Build, seen: Mapping[str, Task | None], now: datetime, *, has_slot: bool) -> None:
-    """Bring one build forward by its task, then by the clock, which does not wait for ECS to answer."""
-    faults: list[Exception] = []
+def _bring_forward(
+    build: Build, seen: Mapping[str, Task | None], now: datetime, *, has_slot: bool
+) -> Iterator[Callable[[], object]]:
+    """Bring one build forward by its task, then by the clock, without ECS; yields what there is to be asked of ECS."""
     if build.status is Status.PUBLISHING:
         untouched = now - (build.updated_at or build.created_at)
         if now >= build.deadline:
@@ -65,35 +84,41 @@ def _reconcile(build: Build, seen: Mapping[str, Task | None], now: datetime, *, 
         elif untouched > _IN_FLIGHT:
             lifecycle.publish(build, now, _SOURCE)
         return
-    with _go_on(faults):
-        build = _look(build, seen, now, has_slot=has_slot)
+    task = seen.get(build.task_arn) if build.task_arn else None
+    faults: list[Exception] = []
+    if task:
+        with _go_on(faults, build):
+            build, decision = lifecycle.settle(build, lifecycle.sighting(build, task, now), now, _SOURCE)
+            if decision.publish:
+                build = lifecycle.publish(build, now, _SOURCE)
+            elif decision.stop_task or decision.start:
+                yield partial(lifecycle.follow, build, decision, now, _SOURCE)
     # A task that was not seen may have ended well: the next sweep looks again, and then decides all the same.
-    unseen = build.task_arn is not None and not seen.get(build.task_arn)
+    unseen = task is None and build.task_arn is not None
     patience = _IN_FLIGHT if faults or unseen else timedelta()
-    if now >= build.deadline + patience and not build.status.final and build.status is not Status.PUBLISHING:
-        with _go_on(faults):
-            if build.status is not Status.QUEUED and build.task_arn is None and (task := runner.find(build)):
-                build = lifecycle.see_task(build, task, now, _SOURCE)
-        lifecycle.observe(build, Overdue(now), now, _SOURCE)
+    if _in_doubt(build) and _overdue(build, now):
+        pass  # a task that is found may have ended well, which is asked before all else
+    elif _overdue(build, now - patience):
+        build, decision = lifecycle.settle(build, Overdue(now), now, _SOURCE)
+        if decision.stop_task:
+            yield partial(lifecycle.follow, build, decision, now, _SOURCE)
+    elif task is None and (has_slot or build.status is not Status.QUEUED) and build.task_arn in {None, *seen}:
+        yield partial(_ask, build, now)
     if faults:
         raise faults[0]
 
 
-def _look(build: Build, seen: Mapping[str, Task | None], now: datetime, *, has_slot: bool) -> Build:
-    """Bring a build forward by what ECS says of its task; of a task that was not asked for, nothing is known."""
+def _ask(build: Build, now: datetime) -> Build:
+    """Ask ECS for a task that it did not show, or for a new one."""
     untouched = now - (build.updated_at or build.created_at)
-    if build.task_arn is not None and build.task_arn not in seen:
-        return build
-    if build.task_arn is not None and (task := seen[build.task_arn]):
-        return lifecycle.see_task(build, task, now, _SOURCE)
     if build.task_arn is not None or build.cancel_requested_at or build.status.final:
         return _look_for_task(build, now) if untouched > _UNKNOWN_YET or build.missing_at else build
-    if (has_slot or build.status is not Status.QUEUED) and untouched > _IN_FLIGHT and now < build.deadline:
-        # What RunTask refuses for so long is believed, unless a call before has made the task.
-        if untouched >= REFUSED_FOR and build.claimed == build.attempt and (task := runner.find(build)):
-            return lifecycle.see_task(build, task, now, _SOURCE)
-        return lifecycle.start(build, now, _SOURCE)
-    return build
+    # What RunTask refuses for long is believed, unless a call before has made the task.
+    if untouched >= REFUSED_FOR and build.claimed == build.attempt and (found := _find(build, now)):
+        return found
+    # Nobody is starting an attempt that is not claimed; it waits, for capacity mostly.
+    waits = build.unstarted and build.status is not Status.QUEUED
+    return lifecycle.start(build, now, _SOURCE) if waits or untouched > _IN_FLIGHT else build
 
 
 def _give_up_publishing(build: Build, now: datetime) -> Build:
@@ -107,9 +132,27 @@ def _give_up_publishing(build: Build, now: datetime) -> Build:
 
 def _look_for_task(build: Build, now: datetime) -> Build:
     """Find the task of an attempt whose ARN we never learned; one that ECS does not show under its ARN is lost."""
-    if build.task_arn is None and (task := runner.find(build)):
-        return lifecycle.see_task(build, task, now, _SOURCE)
+    if build.task_arn is None and (found := _find(build, now)):
+        return found
     return lifecycle.observe(build, TaskLost(now, build.attempt), now, _SOURCE)
+
+
+def _find(build: Build, now: datetime) -> Build | None:
+    """Look for the task of the build's attempt, and observe it; `None` if there is none."""
+    task = runner.find(build)
+    if task is None:
+        return None
+    build = lifecycle.see_task(build, task, now, _SOURCE)
+    return lifecycle.observe(build, Overdue(now), now, _SOURCE) if _overdue(build, now) else build
+
+
+def _in_doubt(build: Build) -> bool:
+    """Whether there may be a task that the build does not know."""
+    return build.task_arn is None and build.status is not Status.QUEUED
+
+
+def _overdue(build: Build, now: datetime) -> bool:
+    return now >= build.deadline and not build.status.final and build.status is not Status.PUBLISHING
 
 
 def _give_back_leaked(suspects: set[str]) -> None:
@@ -121,7 +164,7 @@ def _give_back_leaked(suspects: set[str]) -> None:
         logger.warning("slots given back", builds=sorted(ended))
 
 
-def _stop_orphans(known: set[str], now: datetime) -> None:
+def _stop_orphans(known: set[str], now: datetime, seconds_left: Callable[[], float]) -> None:
     """Stop tasks of ours that no open build has, seen by two sweeps and old enough for their build to know them."""
     strangers = runner.describe(sorted(runner.living() - known))
     orphans = {
@@ -131,6 +174,8 @@ def _stop_orphans(known: set[str], now: datetime) -> None:
     }
     before = slots.sightings()
     for arn in sorted(orphans & before):
+        if seconds_left() < _LONGEST_CALL:
+            break
         runner.stop(arn, "Tidegate: no open build has this task")
         count("Repair", kind="orphan task")
         logger.warning("orphan task stopped", task=arn)

@@ -76,7 +76,7 @@ def run(build: Build, job_url: str, *, repeated: bool = False) -> str | Refusal:
         uncertain = repeated or aws.tried_before(error)
         return Refusal(told["Code"], told.get("Message", ""), uncertain, aws.http_status(error))
     except BotoCoreError as error:
-        return Refusal("ServerException", f"{type(error).__name__}: {error}")
+        return Refusal("ServerException", f"{type(error).__name__}: {error}", uncertain=repeated)
     for task in answer.get("tasks", []):
         return task["taskArn"]
     for failure in answer.get("failures", []):
