@@ -17,6 +17,7 @@ CONTEXT = SimpleNamespace(
     memory_limit_in_mb=512,
     invoked_function_arn="arn:aws:lambda:eu-central-1:123456789012:function:api",
     aws_request_id="6d3b5a6e-3b5e-4d0f-9f0b-0c2f5d1f0a11",
+    get_remaining_time_in_millis=lambda: 50_000,
 )
 
 

@@ -4,13 +4,14 @@ import ast
 import importlib
 import json
 import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from scripts.events import BUILD, SITES_URL, cases, set_up
@@ -18,7 +19,7 @@ from tests.collector import Answer, Collector
 from tests.fakes import FakeEcs, client_error
 from tests.integration.test_event_files import CONTEXT
 from tests.unit.test_template import FUNCTIONS, SOURCE, of_type, properties, target
-from tidegate import aws, builds, lifecycle, queueing, reconciling, service, sink, slots, watching
+from tidegate import aws, builds, lifecycle, queueing, reconciling, sealing, service, sink, slots, watching
 from tidegate.status import Status
 
 ROOT = Path(__file__).parents[2]
@@ -65,9 +66,16 @@ def written(
     aws.dynamodb().put_item(TableName="BuildsTable", Item=unknown)
     ecs.answers.append(client_error("Moonshine", "RunTask is drunk"))
     lifecycle.start(waiting, NOW, "api")
-    reconciling.reconcile(NOW)
+    sweep(monkeypatch)
     send_lines(set_environment)
     return {metric for line in capsys.readouterr().out.splitlines() for metric in read_line(line)}
+
+
+def sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clock tick."""
+    app = importlib.import_module("functions.reconciler.app")
+    monkeypatch.setattr(app, "_now", lambda: NOW)
+    app.handler({}, CONTEXT)
 
 
 def send_lines(set_environment: Any) -> None:
@@ -224,16 +232,36 @@ def test_few_alarms() -> None:
     assert len(list(alarmed())) <= 10, "what an account has for nothing"
 
 
-def test_silence_is_of_a_metric_that_every_sweep_writes_last() -> None:
-    """A sweep that fails before its end is missed, as one that did not run."""
-    assert ALARMS["ReconcilerSilentAlarm"]["Statistic"] == "SampleCount"
-    [sweep] = [
-        node
-        for node in ast.parse(Path(reconciling.__file__).read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and node.name == "reconcile"
-    ]
-    last = [ast.unparse(statement) for statement in sweep.body if not isinstance(statement, ast.If)][-1]
-    assert last.startswith("measure(metrics.sweep(")
+@pytest.mark.parametrize("broken", [[], ["reconcile"], ["seal"], ["watch"], ["reconcile", "seal", "watch"]], ids=str)
+def test_silence_is_of_a_metric_that_every_sweep_writes_last(
+    broken: list[str], ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sweep of which any part fails is missed, as one that did not run, but no part keeps the others from running."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", STACK)
+    done: list[str] = []
+
+    def part(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            done.append(name)
+            if name in broken:
+                raise client_error("ThrottlingException", "Rate exceeded", name)
+            return act(*args)
+
+        return run
+
+    for name, module, function in (
+        ("reconcile", reconciling, "reconcile"),
+        ("seal", sealing, "sweep"),
+        ("watch", watching, "sweep"),
+    ):
+        monkeypatch.setattr(module, function, part(name, getattr(module, function)))
+    with pytest.raises(ClientError) if broken else nullcontext():
+        sweep(monkeypatch)
+    assert done == ["reconcile", "seal", "watch"]
+    alarm = ALARMS["ReconcilerSilentAlarm"]
+    assert alarm["Statistic"] == "SampleCount"
+    written = {name for line in capsys.readouterr().out.splitlines() for name, _ in read_line(line)}
+    assert (alarm["MetricName"] in written) is not bool(broken)
 
 
 def test_docs_name_every_alarm_once_and_no_other() -> None:

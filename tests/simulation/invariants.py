@@ -278,7 +278,7 @@ class Invariants:
             return
         if isinstance(end, Crash) and (function.slow or function.troubles & {"s3", "sts"}):
             return  # ECS alone may not keep a sweep from what it can do without
-        if not function.troubles and end is not None:
+        if not function.troubles and isinstance(end, Exception):
             raise Violation(ERRORS, f"an undisturbed sweep ended with {end!r}")
         if "dynamodb" not in function.troubles:
             self._check_deadlines(function.started)

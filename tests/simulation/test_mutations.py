@@ -160,7 +160,7 @@ def slots_not_given_back() -> list[Patch]:
 
 
 def leaks_not_repaired() -> list[Patch]:
-    return [(reconciling, "_give_back_leaked", lambda suspects: None)]
+    return [(reconciling, "_give_back_leaked", lambda *more: None)]
 
 
 def no_claim() -> list[Patch]:

@@ -11,7 +11,7 @@ from tidegate.aws import FAULTS
 from tidegate.decision import REFUSED_FOR, SUPERSEDED, CancelAsked, Overdue, Published, TaskLost
 from tidegate.exceptions import Unavailable
 from tidegate.model import Build, Task
-from tidegate.observability import count, logger, measure
+from tidegate.observability import count, logger
 from tidegate.status import Status
 
 _SOURCE = "reconciler"
@@ -20,8 +20,10 @@ _IN_FLIGHT = timedelta(seconds=60)  # longer than any function that is starting 
 _UNKNOWN_YET = timedelta(minutes=2)  # DescribeTasks may not know a task that RunTask has just made
 
 
-def reconcile(now: datetime, seconds_left: Callable[[], float] = lambda: math.inf) -> None:
+def reconcile(now: datetime, seconds_left: Callable[[], float] = lambda: math.inf) -> dict[str, float]:
     """Bring every open build forward by what ECS says of its task, by the clock, and by what was left undone.
+
+    Returns how things stood before, as metrics.
 
     No fault holds up the rest of the sweep, neither one build's nor one call's; all are raised together at the end.
     What needs no more of ECS comes first, deadlines among it; a call that may hang is only made while the function has
@@ -40,18 +42,15 @@ def reconcile(now: datetime, seconds_left: Callable[[], float] = lambda: math.in
     for build in opened:
         if _in_doubt(build) and _overdue(build, now):
             with _go_on(faults, build):
-                if seconds_left() >= _LONGEST_CALL:
-                    _find(build, now)
-            with _go_on(faults, build):  # decided again on what was found
-                lifecycle.observe(build, Overdue(now), now, _SOURCE)
+                _end_or_find(build, now, in_time=seconds_left() >= _LONGEST_CALL)
     for build in queueing.superseded(opened):
         with _go_on(faults, build):
             lifecycle.observe(build, CancelAsked(now, SUPERSEDED), now, _SOURCE)
     with _go_on(faults):
-        _give_back_leaked(holders - {build.id for build in opened})
+        _give_back_leaked(holders - {build.id for build in opened}, faults)
     turn = int(now.timestamp()) // 60 % max(1, len(left))
     left = [*left[turn:], *left[:turn], lambda: queueing.start_waiting(now, _SOURCE)]
-    left.append(lambda: _stop_orphans(set(arns), now, seconds_left))
+    left.append(lambda: _stop_orphans(set(arns), now, seconds_left, faults))
     for do in left:
         if seconds_left() < _LONGEST_CALL:
             faults.append(Unavailable("the sweep has no time left; the next one goes on"))
@@ -60,7 +59,7 @@ def reconcile(now: datetime, seconds_left: Callable[[], float] = lambda: math.in
             do()
     if faults:
         raise ExceptionGroup("some of the sweep failed", faults)
-    measure(metrics.sweep(opened, holders, now))  # so that a sweep that fails is missed
+    return metrics.sweep(opened, holders, now)
 
 
 @contextmanager
@@ -106,6 +105,18 @@ def _bring_forward(
         yield partial(_ask, build, now)
     if faults:
         raise faults[0]
+
+
+def _end_or_find(build: Build, now: datetime, *, in_time: bool) -> None:
+    """End an overdue build, unless a task of it is found that has ended; who cannot look leaves it to the next sweep."""
+    looked = False
+    try:
+        if in_time:
+            _find(build, now)
+            looked = True
+    finally:
+        if looked or _overdue(build, now - _IN_FLIGHT):
+            lifecycle.observe(build, Overdue(now), now, _SOURCE)  # decided again on what was found
 
 
 def _ask(build: Build, now: datetime) -> Build:
@@ -155,32 +166,36 @@ def _overdue(build: Build, now: datetime) -> bool:
     return now >= build.deadline and not build.status.final and build.status is not Status.PUBLISHING
 
 
-def _give_back_leaked(suspects: set[str]) -> None:
+def _give_back_leaked(suspects: set[str], faults: list[Exception]) -> None:
     """Free the slots of builds that have ended; each is read, as the index of open builds may not show a new one."""
-    ended = [each for each in sorted(suspects) if (build := builds.get(each)) is None or build.open is None]
+    ended: list[str] = []
+    for each in sorted(suspects):
+        with _go_on(faults):
+            if (build := builds.get(each)) is None or build.open is None:
+                ended.append(each)
     if ended:
         slots.release(*ended)
         count("Repair", kind="leaked slot")
-        logger.warning("slots given back", builds=sorted(ended))
+        logger.warning("slots given back", builds=ended)
 
 
-def _stop_orphans(known: set[str], now: datetime, seconds_left: Callable[[], float]) -> None:
+def _stop_orphans(known: set[str], now: datetime, seconds_left: Callable[[], float], faults: list[Exception]) -> None:
     """Stop tasks of ours that no open build has, seen by two sweeps and old enough for their build to know them."""
-    strangers = runner.describe(sorted(runner.living() - known))
-    orphans = {
-        task.arn
-        for _, task in strangers
-        if task and now - (task.created_at or now) > _UNKNOWN_YET and not _wanted(task)
-    }
+    orphans: set[str] = set()
+    for arn, task in runner.describe(sorted(runner.living() - known)):
+        with _go_on(faults):
+            if task and now - (task.created_at or now) > _UNKNOWN_YET and not _wanted(task):
+                orphans.add(arn)
     before = slots.sightings()
+    if orphans != before:
+        slots.sight(orphans)
     for arn in sorted(orphans & before):
         if seconds_left() < _LONGEST_CALL:
             break
-        runner.stop(arn, "Tidegate: no open build has this task")
-        count("Repair", kind="orphan task")
-        logger.warning("orphan task stopped", task=arn)
-    if orphans != before:
-        slots.sight(orphans)
+        with _go_on(faults):
+            runner.stop(arn, "Tidegate: no open build has this task")
+            count("Repair", kind="orphan task")
+            logger.warning("orphan task stopped", task=arn)
 
 
 def _wanted(task: Task) -> bool:
