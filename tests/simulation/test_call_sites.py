@@ -276,7 +276,6 @@ REPAIRS = (
             Before("lifecycle.start", Fault(DENIED), OFTEN, "sweep"),
             Before("runner.find", Fault(DENIED), OFTEN, "sweep", until=600),
         ),
-        may=frozenset({"START_TIMED_OUT"}),  # the last look failed, too
         patient=False,
     ),
     Scenario(

@@ -108,7 +108,7 @@ def _bring_forward(
 
 
 def _end_or_find(build: Build, now: datetime, *, in_time: bool) -> None:
-    """End an overdue build, unless a task of it is found that has ended; who cannot look leaves it to the next sweep."""
+    """End an overdue build, unless a task of it is found that has ended; who cannot look waits a sweep."""
     looked = False
     try:
         if in_time:
