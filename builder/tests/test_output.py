@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tidegate_builder.failure import Code, StepFailed
 from tidegate_builder.framework import Framework
 from tidegate_builder.job import Limits
-from tidegate_builder.output import find_output, list_files, normalize
+from tidegate_builder.output import find_output, list_files, newest_change, normalize
 from tidegate_builder.project import Project
 
 LIMITS = Limits(files=100, file_bytes=1000, site_bytes=5000)
@@ -51,6 +51,14 @@ def test_the_frameworks_directory_comes_first(checkout):
     write(checkout, AFTER, "build/index.html", "dist/index.html")
     assert output(checkout, framework=VITE) == "dist"
     assert output(checkout, framework=Framework("react", "React", "x", "build")) == "build"
+
+
+def test_a_file_made_at_once_after_the_mark_is_newer_and_one_made_just_before_is_not(tmp_path):
+    for number in range(30):
+        (before := tmp_path / f"before-{number}").touch()
+        moment = newest_change(tmp_path / "mark")
+        (after := tmp_path / f"after-{number}").touch()
+        assert before.stat().st_mtime_ns <= moment < after.stat().st_mtime_ns
 
 
 def test_sources_in_public_are_not_taken_for_output(checkout):

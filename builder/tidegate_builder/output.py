@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ NEVER = frozenset({".git", ".hg", ".svn"})
 KEPT_DOT_NAMES = frozenset({".well-known"})
 MAX_KEY_BYTES = 1024
 MAX_NOTES = 10
+LONGEST_TICK_MS = 2000
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,19 @@ class SiteFile:
 
 
 def newest_change(marker: Path) -> int:
-    """Return the time of now as the file system tells it, in nanoseconds."""
+    """Return a time, in nanoseconds, that no file so far is newer than and every later change is newer than.
+
+    File systems tell the time in ticks (4 ms is usual): what is written in the tick of the marker cannot be told from
+    what was there before, so the tick is waited out.
+    """
     marker.touch()
-    return marker.stat().st_mtime_ns
+    moment = marker.stat().st_mtime_ns
+    for _ in range(LONGEST_TICK_MS):
+        time.sleep(0.001)
+        marker.touch()
+        if marker.stat().st_mtime_ns > moment:
+            break
+    return moment
 
 
 def find_output(project: Project, wanted: str | None, framework: Framework | None, built_since: int | None) -> Path:
