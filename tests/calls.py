@@ -1,24 +1,18 @@
 """Requests to the API function, and what every answer must be."""
 
 import json
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
 from functions.api.app import handler
+from tests.context import context
 from tests.fakes import FakeEcs
 from tidegate import aws
 
 URL = "https://git.example.com/you/site.git"
 BUILD_ID = "01JD6Q2V8W3M4N5P6R7S8T9VAB"
 JSON = {"content-type": "application/json", "host": "api.example.com"}
-CONTEXT = SimpleNamespace(
-    function_name="api",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn:aws:lambda:eu-central-1:123456789012:function:api",
-    aws_request_id="6d3b5a6e-3b5e-4d0f-9f0b-0c2f5d1f0a11",
-    get_remaining_time_in_millis=lambda: 50_000,
-)
+CONTEXT = context("api")
 
 
 def call(method: str, path: str, body: Any = None, **extra: Any) -> tuple[int, Any, dict[str, str]]:

@@ -22,10 +22,11 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from multiprocessing import Process, Queue
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+
+from tests.context import context
 
 ROOT = Path(__file__).parents[2]
 SIZES = {100: 21, 1_000: 11, 10_000: 3, 20_000: 3}  # lines, and how often they are handled
@@ -33,12 +34,7 @@ TASK = "8db93fcc24098c3a4f93a028a506eb35"
 FIRST_ID = 38628706930544196015942535617082476760905584768955973630
 FIRST_TIME = 1795246200000
 MODULES = 400
-CONTEXT = SimpleNamespace(
-    function_name="log-forwarder",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:log-forwarder",
-    aws_request_id="6d3b5a6e-3b5e-4d0f-9f0b-0c2f5d1f0a11",
-)
+CONTEXT = context("log-forwarder")
 
 
 def main() -> None:

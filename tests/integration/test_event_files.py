@@ -2,22 +2,17 @@
 
 import importlib
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from scripts.events import BUILD, SITES_URL, TASK, Case, cases, set_up
+from tests.context import context
 from tests.fakes import FakeConnections, FakeEcs
 from tidegate import aws, builds, logs, slots
 from tidegate.events import parse_started_by
 
-CONTEXT = SimpleNamespace(
-    function_name="function",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:function",
-    aws_request_id="6d3b5a6e-3b5e-4d0f-9f0b-0c2f5d1f0a11",
-)
+CONTEXT = context("function")
 
 
 def handle(case: Case) -> Any:

@@ -19,18 +19,14 @@ from hypothesis import strategies as st
 
 from functions.log_forwarder.app import handler
 from scripts.events import TASK, cases
+from tests.context import context
 from tidegate import aws, batches, logs
 from tidegate.settings import Settings
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
 OTHER = "6a027701619b280c8a5b03413659d315"
 EVENTS = {case.name.removeprefix("log-forwarder-"): case for case in cases() if case.function == "log-forwarder"}
-CONTEXT = SimpleNamespace(
-    function_name="log-forwarder",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:log-forwarder",
-    aws_request_id="6d3b5a6e-3b5e-4d0f-9f0b-0c2f5d1f0a11",
-)
+CONTEXT = context("log-forwarder")
 quickly = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

@@ -4,7 +4,6 @@ import base64
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, urljoin
 
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from functions.sites.app import handler
 from scripts.events import Case, cases
+from tests.context import context
 from tests.fakes import client_error
 from tidegate import aws, projects, sites
 from tidegate.model import Project
@@ -44,12 +44,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "a b/\u00fc.html": (b"umlaut", "text/html; charset=utf-8"),
     "https:evil.example/index.html": (b"evil", "text/html; charset=utf-8"),
 }
-CONTEXT = SimpleNamespace(
-    function_name="sites",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:sites",
-    aws_request_id="6d3b5a6e-3b5e-4d0f-9f0b-0c2f5d1f0a11",
-)
+CONTEXT = context("sites")
 quickly = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
