@@ -144,7 +144,8 @@ def _failure(code: str, evidence: str, told: BuilderFailure | None = None) -> Fa
 
 def _facts(task: Task) -> str:
     exit_code = "" if task.exit_code is None else f"exit code {task.exit_code}"
-    return _evidence("\n".join(filter(None, (exit_code, task.stop_code, task.container_reason, task.stopped_reason))))
+    given = (exit_code, task.stop_code, task.container_reason, task.stopped_reason)
+    return _evidence("\n".join(filter(None, given))) or f"{task.last_status} without exit code, stop code or reason"
 
 
 def _sentence(text: str) -> str:

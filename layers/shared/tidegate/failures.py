@@ -22,7 +22,7 @@ _ROUTE = (
     "Set SubnetIds to subnets of VpcId with a route to the internet, or leave VpcId and SubnetIds "
     "empty so that the stack makes its own network; security groups and network ACLs must let HTTPS out."
 )
-_AGAIN = "Nothing to do: the build is tried again; if it keeps happening, look at the AWS Health Dashboard."
+_AGAIN = "Tidegate makes three attempts; if all fail, look at the AWS Health Dashboard."
 _DEPLOY = "Deploy the stack again, so that what it points at exists and fits together."
 
 _MEANINGS = (
@@ -30,7 +30,7 @@ _MEANINGS = (
     Meaning("BUILDER_ERROR", _PLATFORM, _NO, "The builder itself broke.",
             "Start the build again; if it keeps failing, report it with the log."),
     Meaning("JOB_UNAVAILABLE", _PLATFORM, _NEW, "The builder could not fetch its job.",
-            "Nothing to do in the repository: the build is tried again; if it keeps failing, check that the tasks "
+            "Nothing to do in the repository, and Tidegate makes three attempts; if all fail, check that the tasks "
             "reach S3."),
     Meaning("CLONE_FAILED", _USER, _NO, "The git repository could not be cloned.",
             "Check that the git URL is right and that the repository is public."),
@@ -80,7 +80,7 @@ _MEANINGS = (
             "Read the evidence, start the build again, and report the text so that it gets a rule."),
     # Who stopped the task.
     Meaning("SPOT_INTERRUPTED", _PLATFORM, _NEW, "AWS took the Spot capacity of this build back.",
-            "Nothing to do: the build is tried again on demand; lower SpotShare if it happens too often."),
+            "Tidegate makes three attempts, those after the first on demand; lower SpotShare if it happens too often."),
     Meaning("HOST_LOST", _PLATFORM, _NEW, "The machine under the build went away.", _AGAIN),
     Meaning("HOST_MAINTENANCE", _PLATFORM, _NEW, "AWS took the machine under the build out for maintenance.", _AGAIN),
     Meaning("HOST_DEREGISTERED", _CONFIG, _NEW, "The machine under the build was removed from the cluster by hand.",
@@ -99,7 +99,7 @@ _MEANINGS = (
             "Attach AmazonECSTaskExecutionRolePolicy to the execution role, and check the repository's policy."),
     Meaning("IMAGE_REGISTRY_UNREACHABLE", _CONFIG, _NEW, "The task has no network path to the image registry.", _ROUTE),
     Meaning("IMAGE_REGISTRY_ERROR", _PLATFORM, _NEW, "The image registry broke the download off.",
-            "Nothing to do: the build is tried again; if it stays, check the S3 endpoint's policy."),
+            "Tidegate makes three attempts; if all fail, check the S3 endpoint's policy."),
     Meaning("IMAGE_RATE_LIMITED", _PLATFORM, _NEW, "The image registry allows no more pulls for now.",
             "Keep the builder's image in ECR, or use a pull-through cache."),
     Meaning("IMAGE_TOO_LARGE", _CONFIG, _NO, "The builder's image does not fit on the task's disk.",
@@ -128,9 +128,9 @@ _MEANINGS = (
     Meaning("ENTRYPOINT_INVALID", _CONFIG, _NO, "The container's entry point is missing or cannot be executed.",
             "Correct ENTRYPOINT and CMD of the builder's image, or the command of the task definition."),
     Meaning("RESOURCE_INITIALIZATION_FAILED", _PLATFORM, _NEW, "ECS could not prepare what the task needs.",
-            "Nothing to do: the build is tried again; if it stays, check SubnetIds, secrets and the execution role."),
+            "Tidegate makes three attempts; if all fail, check SubnetIds, secrets and the execution role."),
     Meaning("START_THROTTLED", _PLATFORM, _NEW, "Too many tasks started at once, and AWS slowed this one down.",
-            "Nothing to do: the build is tried again; lower MaxConcurrentBuilds if it happens often."),
+            "Tidegate makes three attempts; lower MaxConcurrentBuilds if it happens often."),
     Meaning("ROLE_NOT_ASSUMABLE", _CONFIG, _NEW, "ECS cannot assume a role of the task.",
             "Let the role's trust policy name ecs-tasks.amazonaws.com; a new role needs some seconds."),
     # Network, capacity, placement.
@@ -146,7 +146,7 @@ _MEANINGS = (
     Meaning("CAPACITY_UNAVAILABLE", _PLATFORM, _WAIT, "AWS has no capacity for the task now.",
             "The build waits by itself; SubnetIds in more availability zones make this rare."),
     Meaning("SPOT_UNAVAILABLE", _PLATFORM, _NEW, "AWS has no Spot capacity now.",
-            "Nothing to do: the build is tried again on demand; lower SpotShare if it happens often."),
+            "Tidegate makes three attempts, those after the first on demand; lower SpotShare if it happens often."),
     Meaning("QUOTA_REACHED", _PLATFORM, _WAIT, "The account runs as many tasks or vCPUs as its quota allows.",
             "The build waits by itself; ask for a higher Fargate quota or lower MaxConcurrentBuilds."),
     Meaning("PLACEMENT_IMPOSSIBLE", _CONFIG, _NO, "The cluster has no place where such a task may run.",
