@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from functions.log_forwarder.app import handler
 from scripts.events import TASK, cases
+from tests.benchmarks.writes import size
 from tests.context import context
 from tidegate import aws, batches, logs
 from tidegate.settings import Settings
@@ -136,6 +137,22 @@ def test_cloudwatchs_own_block_is_stored(stack: Settings) -> None:
     assert [line.message for line in logs.read([TASK], None, 10).lines] == [text for _, text in messages]
     logs.put(batch(messages), NOW)
     assert numbers(logs.read([TASK], None, 10)) == [1, 2, 3], "fetched again, it is the same log"
+
+
+def test_a_small_batch_is_condensed_where_that_saves_a_write_unit(stack: Settings) -> None:
+    chance = random.Random(7)
+    messages = [(number, f"dist/assets/index-{chance.randbytes(5).hex()}.js  1.{number} kB") for number in range(60)]
+    send(messages[:9])
+    send(messages)
+    logs.put(batch(messages[:50]), NOW, fetched=True)
+    send([(number, chance.randbytes(60).hex()) for number in range(100, 130)])
+    found = sorted(items(), key=lambda item: (item["firstEventId"]["S"], len(item["lines"]["B"])))
+    assert ["lastEventId" in item for item in found] == [True, False, False, True]
+    assert [-(-size(item) // 1024) for item in found] == [1, 1, 1, 3]
+    before = items()
+    send(messages)
+    assert items() == before
+    assert [line.message for line in logs.read([TASK], None, 60).lines] == [text for _, text in messages]
 
 
 @pytest.mark.parametrize("messages", [[(2, "b"), (1, "a")], [(1, "a"), (1, "a")]])
@@ -492,6 +509,7 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
     monkeypatch.setattr(logs, "WINDOW", 100)
     monkeypatch.setattr(aws, "dynamodb", lambda: memory)
     monkeypatch.setattr(logs, "_MAX_CHUNK", data.draw(st.sampled_from([250, 400, 380 * 1024])))
+    monkeypatch.setattr(logs, "_WRITE_UNIT", data.draw(st.sampled_from([1, 50, 1024])))  # so that some are condensed
     total = data.draw(st.integers(1, 40))
     cuts = sorted(data.draw(st.sets(st.integers(1, total))) | {0, total})
     batches = [range(start, end) for start, end in pairwise(cuts)]

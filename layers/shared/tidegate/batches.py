@@ -103,7 +103,9 @@ def deflate(lines: memoryview) -> bytes:
     from isal import isal_zlib
 
     stream = isal_zlib.compressobj(1, wbits=_GZIP)
-    pieces = (b'{"logEvents":[', lines, b"]}")  # one after the other, which copies nothing
+    pieces: tuple[bytes | memoryview, ...] = (b'{"logEvents":[', lines, b"]}")  # each by itself, which copies nothing
+    if len(lines) < _PIECE:
+        pieces = (b"".join(pieces),)  # isal hardly compresses less than 32 KB that follow on something
     return b"".join([*map(stream.compress, pieces), stream.flush()])
 
 

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain, groupby
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from tidegate import aws, batches
+from tidegate import aws, batches, blocks
 from tidegate.batches import Batch, Event
 from tidegate.model import LogLine, LogPage
 from tidegate.settings import settings
@@ -29,6 +29,8 @@ MAX_PAGE_BYTES = 1024 * 1024  # Lambda answers with 6 MB at most, and JSON withi
 WINDOW = 100  # the newest chunks of a task, among which a late one is noticed: minutes, as Lambda's own retries take
 _MAX_CHUNK = 380 * 1024  # an item may have 400 KB
 _MAX_TEXT = 4 * 1024 * 1024  # of a chunk, unpacked, so that a flood of equal lines can still be read
+_SMALL, _SMALL_TEXT = 4 * 1024, 64 * 1024  # up to which a block and its text may be condensed: more would cost too much
+_WRITE_UNIT = 1024  # bytes of an item
 _MARK_BYTES = 6
 _NOTES = "~"  # what is about a log, and not of it, sorts behind all chunks
 _SEAL = "~seal"
@@ -190,20 +192,32 @@ def _write(task_id: str, ids: Sequence[str], block: bytes, expires: int, more: M
     # gzip ends with a checksum and the length of what is in it
     digest = hashlib.sha256(f"{ids[-1]} {len(ids)} ".encode() + block[-8:]).digest()
     chunk = _Name(ids[0], ids[-1], digest[:_MARK_BYTES])
-    aws.dynamodb().put_item(
-        TableName=settings().logs_table,
-        Item=aws.to_item(
-            {
-                "taskId": task_id,
-                "firstEventId": chunk.key,
-                "lastEventId": chunk.last,
-                "lines": block,
-                "expiresAt": expires,
-                **more,
-            }
-        ),
-    )
+    item = {
+        "taskId": task_id,
+        "firstEventId": chunk.key,
+        "lastEventId": chunk.last,
+        "lines": block,
+        "expiresAt": expires,
+        **more,
+    }
+    aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(_cheaper(item)))
     return chunk
+
+
+def _cheaper(item: dict[str, Any]) -> dict[str, Any]:
+    """The item with its block condensed, if that saves a write unit."""
+    block = item["lines"]
+    if _units(item) == 1 or len(block) > _SMALL or int.from_bytes(block[-4:], "little") > _SMALL_TEXT:
+        return item
+    condensed = item | {"lines": blocks.condense(batches.events(block))}
+    del condensed["lastEventId"]  # it stands in the block
+    return condensed if condensed["lines"] and _units(condensed) < _units(item) else item
+
+
+def _units(item: Mapping[str, Any]) -> int:
+    """The write units of an item, and at a border one more."""
+    size = sum(len(name) + (len(value) if isinstance(value, str | bytes) else 8) for name, value in item.items())
+    return -(-size // _WRITE_UNIT)
 
 
 def fetched_lines(task_id: str) -> list[list[LogLine]]:
@@ -326,7 +340,7 @@ class _Chunk(Struct):
         return bytes.fromhex(self.key.rpartition(".")[2])
 
     def lines(self) -> list[_Line]:
-        events = map(batches.cut, batches.events(self.data))
+        events = map(batches.cut, blocks.events(self.data, self.first))
         return [(event.id, event.timestamp, event.message) for event in events]
 
     def overlaps(self, other: "_Chunk") -> bool:
@@ -478,8 +492,13 @@ def _chunks(task_id: str, base: str) -> Iterator[_Chunk]:
     for page in pages:
         for item in page["Items"]:
             if not item["firstEventId"]["S"].startswith(_NOTES):
-                fetched = "fetched" in item
-                yield _Chunk(item["firstEventId"]["S"], item["lastEventId"]["S"], item["lines"]["B"], fetched)
+                yield _chunk(item)
+
+
+def _chunk(item: Any) -> _Chunk:
+    key, data = item["firstEventId"]["S"], item["lines"]["B"]
+    last = item["lastEventId"]["S"] if "lastEventId" in item else blocks.last_id(data, key.rpartition(".")[0])
+    return _Chunk(key, last, data, "fetched" in item)
 
 
 def _any_between(task_id: str, low: str, high: str) -> bool:
