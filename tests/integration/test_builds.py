@@ -1,7 +1,6 @@
 """The build table against moto: conditional writes, what they cost, and what the indexes give."""
 
 import string
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,14 +56,18 @@ def size(attributes: Any) -> int:
 
 
 @pytest.fixture
-def updates(stack: Settings) -> Iterator[list[dict[str, Any]]]:
+def updates(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Every request to DynamoDB that updates an item."""
-    sent: list[dict[str, Any]] = []
-    aws.dynamodb().meta.events.register(
-        "provide-client-params.dynamodb.UpdateItem", lambda params, **_: sent.append(params), unique_id="updates"
-    )
-    yield sent
-    aws.dynamodb().meta.events.unregister("provide-client-params.dynamodb.UpdateItem", unique_id="updates")
+    client: Any = aws.dynamodb()
+    real, sent = client._make_api_call, []
+
+    def call(name: str, wanted: dict[str, Any]) -> Any:
+        if name == "UpdateItem":
+            sent.append(wanted)
+        return real(name, wanted)
+
+    monkeypatch.setattr(client, "_make_api_call", call)
+    return sent
 
 
 def test_create_is_conditional(stack: Settings) -> None:

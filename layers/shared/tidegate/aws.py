@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
@@ -10,6 +10,8 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct
+
+from tidegate import direct
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -30,7 +32,7 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     signature_version="v4",
     max_pool_connections=32,  # viewers are served side by side
-    user_agent=f"Tidegate Botocore/{botocore.__version__}",  # botocore makes its own, long one twice for each request
+    user_agent=direct.USER_AGENT,
 )
 FAULTS = (ClientError, BotoCoreError)
 
@@ -44,9 +46,20 @@ _VIEWERS_CONFIG = _CONFIG.merge(
 )
 
 
+# A call's first try is not botocore's (tidegate.direct), so its own are one less.
+_DYNAMODB_CONFIG = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 2}))
+
+
 @cache
 def _session() -> "Session":
-    return botocore.session.Session()
+    session = botocore.session.Session()
+    for service, kind in (("dynamodb", direct.Dynamo), ("apigatewaymanagementapi", direct.Connections)):
+        session.register(f"creating-client-class.{service}", partial(_base, kind))
+    return session
+
+
+def _base(kind: type, base_classes: list[type], **_: Any) -> None:
+    base_classes.insert(0, kind)
 
 
 def _create(service: str, config: Config, **credentials: Any) -> Any:
@@ -64,7 +77,7 @@ def connections() -> "ApiGatewayManagementApiClient":
 @cache
 def dynamodb() -> "DynamoDBClient":
     """The DynamoDB client."""
-    client: DynamoDBClient = _create("dynamodb", _CONFIG)
+    client: DynamoDBClient = _create("dynamodb", _DYNAMODB_CONFIG)
     return client
 
 

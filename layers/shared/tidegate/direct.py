@@ -1,0 +1,160 @@
+"""Requests to AWS without most of what botocore does around each, at half the cost (docs/decisions.md).
+
+Credentials, endpoint, connections, time-outs and errors are botocore's own. A DynamoDB call that is not answered as it
+should be is made by botocore itself then, with its retries.
+"""
+
+import hashlib
+import hmac
+import random
+import time
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import botocore
+import msgspec
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.client import BaseClient
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
+
+USER_AGENT = f"Tidegate Botocore/{botocore.__version__}"  # botocore makes its own, long one twice for each request
+_PAUSE = 0.1  # seconds at most before botocore tries again
+
+
+class _Client(BaseClient):
+    """What a class that botocore makes for a service has."""
+
+    if TYPE_CHECKING:
+        _endpoint: Any
+        _response_parser: Any
+
+        def _get_credentials(self) -> Any: ...
+        def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any: ...
+
+    def _send(self, operation: str, service: str, path: str, headers: dict[str, str], body: bytes) -> AWSResponse:
+        """Sign and send a POST over the client's own connections; raises BotoCoreError if it is not answered."""
+        url = self.meta.endpoint_url.rstrip("/") + path
+        headers["User-Agent"] = USER_AGENT
+        credentials = self._get_credentials().get_frozen_credentials()
+        sign(credentials, self.meta.region_name, service, url, headers, body)
+        request: Any = AWSPreparedRequest("POST", url, headers, body, False)  # type: ignore[arg-type]  # any mapping will do
+        name = f"before-send.{self.meta.service_model.service_id.hyphenize()}.{operation}"
+        events: Any = self.meta.events
+        _, answer = events.emit_until_response(name, request=request)  # botocore's way to answer in a service's place
+        sent: AWSResponse = answer or self._endpoint.http_session.send(request)
+        return sent
+
+    def _told(self, answer: AWSResponse) -> Any:
+        """An error as botocore reads it."""
+        raw = {"headers": answer.headers, "body": answer.content, "status_code": answer.status_code}
+        told = self._response_parser.parse(raw, None)
+        told["ResponseMetadata"]["RetryAttempts"] = 0
+        return told
+
+
+class Dynamo(_Client):
+    """A DynamoDB client that makes the first try of each call by a short request.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html
+    """
+
+    def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
+        answer = self._ask(operation_name, api_params)
+        if answer and answer.status_code == 200:
+            return _values(answer.content)
+        if answer and (told := self._told(answer))["Error"]["Code"] == "ConditionalCheckFailedException":
+            raise ClientError(told | _values(answer.content), operation_name)
+        time.sleep(random.uniform(0, _PAUSE))  # noqa: S311  # no secret
+        try:
+            return super()._make_api_call(operation_name, api_params)
+        except ClientError as error:
+            error.response["ResponseMetadata"]["RetryAttempts"] += 1  # ours was the first
+            raise
+
+    def _ask(self, operation: str, wanted: Mapping[str, Any]) -> AWSResponse | None:
+        """The answer to a request, `None` if there is none that can be believed."""
+        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"DynamoDB_20120810.{operation}"}
+        try:
+            answer = self._send(operation, "dynamodb", "/", headers, msgspec.json.encode(wanted))
+        except (BotoCoreError, UnicodeEncodeError):  # half a surrogate pair: what DynamoDB says of it, botocore tells
+            return None
+        checksum = answer.headers.get("x-amz-crc32")
+        return answer if checksum is None or int(checksum) == zlib.crc32(answer.content) else None
+
+
+class Connections(_Client):
+    """A client of the viewers' connections that posts by one short request, tried once."""
+
+    def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
+        if operation_name != "PostToConnection":
+            return super()._make_api_call(operation_name, api_params)
+        path = f"/@connections/{quote(api_params['ConnectionId'], safe='-._~')}"
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self._send(operation_name, "execute-api", path, headers, api_params["Data"])
+        if answer.status_code >= 300:
+            raise ClientError(self._told(answer), operation_name)
+        return {}
+
+
+def sign(
+    credentials: "ReadOnlyCredentials", region: str, service: str, url: str, headers: dict[str, str], body: bytes
+) -> None:
+    """Add Signature Version 4 to a POST's headers, as botocore's SigV4Auth does in eight times the instructions.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+    """
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    headers["X-Amz-Date"] = now
+    if credentials.token:
+        headers["X-Amz-Security-Token"] = credentials.token
+    host, path = _parts(url)
+    signed = sorted((name.lower(), value) for name, value in headers.items() if name != "User-Agent")
+    signed = sorted([*signed, ("host", host)])
+    names = ";".join([name for name, _ in signed])
+    values = "".join([f"{name}:{value}\n" for name, value in signed])
+    request = f"POST\n{path}\n\n{values}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+    scope = f"{now[:8]}/{region}/{service}/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    signature = hmac.digest(_key(credentials.secret_key, now[:8], region, service), text.encode(), "sha256").hex()
+    headers["Authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
+
+
+@lru_cache(maxsize=8)
+def _key(secret: str, *scope: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (*scope, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+@lru_cache(maxsize=256)
+def _parts(url: str) -> tuple[str, str]:
+    """The host and the path as they are signed: the path encoded once more."""
+    parts = urlsplit(url)
+    return parts.netloc, quote(parts.path, safe="/~")
+
+
+def _values(content: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(content)
+    return _read(found) if b'"B"' in content else found
+
+
+def _read(value: Any) -> Any:
+    """The value with bytes for each `{"B": base64}`."""
+    match value:
+        case {"B": str(data), **others} if not others:
+            return {"B": msgspec.convert(data, bytes)}
+        case dict():
+            return {name: _read(part) for name, part in value.items()}
+        case list():
+            return [_read(part) for part in value]
+    return value
