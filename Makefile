@@ -78,7 +78,7 @@ build: $(INSTALLED) ## Build what is deployed, compiled ahead for the Lambda run
 	@python3.13 -c '' 2>/dev/null || { echo "make: python3.13 is needed to build for the Lambda runtime" >&2; exit 1; }
 	$(BIN)/sam build
 	@# Lambda cannot write .pyc files, so without them each cold start compiles everything again.
-	python3.13 scripts/finish_build.py .aws-sam/build
+	python3.13 -m scripts.finish_build .aws-sam/build
 
 .PHONY: deploy
 deploy: build ## Deploy to your AWS account, and the builder's image with it (needs Docker)

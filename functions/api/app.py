@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from ulid import ULID
 
 from tidegate import inputs, queueing, reading, service
 from tidegate.aws import FAULTS
@@ -291,6 +290,8 @@ def _once(act: Callable[[str, str | None, datetime], Build]) -> Build:
 
     A key belongs to its caller. `act` gets the build's id, a name in case the project is new, and the time.
     """
+    from ulid import ULID  # brings package metadata along, which who only reads does not need
+
     event, now = app.current_event, _now()
     key, build_id = event.headers.get("idempotency-key"), str(ULID.from_datetime(now))
     if key is None:

@@ -1,28 +1,27 @@
 """Trimming, compiling and checking a build, with this Python on a small tree."""
 
-import ast
 import gzip
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
-import urllib3.http2
 from botocore.httpsession import DEFAULT_CA_BUNDLE
 
-from scripts import finish_build
+from scripts import finish_build, trimming
 
 ROOT = Path(__file__).parents[2]
+SITE = Path(botocore.__file__).parents[1]
 SHAPES = {"Page": {"type": "structure", "members": {"documentation": {"shape": "Text"}}}, "Text": {"type": "string"}}
 
 
 def model_of(service: str) -> dict[str, Any]:
     """A service's model as botocore brings it."""
     page = {"type": "structure", "members": {"documentation": {"shape": "Text", "documentation": "x"}}}
-    used = {name: {"input": {"shape": "Page"}} for name in finish_build.SERVICES.get(service, ())}
+    used = {name: {"input": {"shape": "Page"}} for name in trimming.SERVICES.get(service, ())}
     return {
         "documentation": "<p>prose</p>",
         "operations": {**used, "Other": {"input": {"shape": "Other"}, "errors": [{"shape": "Error"}]}},
@@ -41,21 +40,22 @@ def write(path: Path, content: str | bytes) -> None:
 @pytest.fixture
 def built(tmp_path: Path) -> Path:
     data = tmp_path / "SharedLayer" / "python" / "botocore" / "data"
-    for service in (*finish_build.SERVICES, "polly"):
+    for service in (*trimming.SERVICES, "polly"):
         for version in ("2010-01-01", "2020-01-01"):
             write(data / service / version / "service-2.json.gz", gzip.compress(json.dumps(model_of(service)).encode()))
             write(data / service / version / "examples-1.json", "{}")
     write(data / "endpoints.json", json.dumps(ENDPOINTS))
     write(data.parent / "cacert.pem", Path(DEFAULT_CA_BUNDLE).read_bytes())
     write(data.parent / "__init__.py", "VERSION = 1\n")
-    write(data.parents[1] / "urllib3" / "http2" / "__init__.py", Path(urllib3.http2.__file__).read_bytes())
+    for name in {name for name, *_ in (*trimming.DEFERRED, *trimming.TABLES)}:
+        write(data.parents[1] / name, (SITE / name).read_bytes())
     write(tmp_path / "ApiFunction" / "app.py", "def handler(): ...\n")
     return tmp_path
 
 
 def finish(built: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "finish_build.py"), str(built)]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-m", "scripts.finish_build", str(built)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
 
 
 def test_a_build_is_trimmed_compiled_and_found_fit(built: Path) -> None:
@@ -63,15 +63,15 @@ def test_a_build_is_trimmed_compiled_and_found_fit(built: Path) -> None:
         assert finish(built).returncode == 0
     botocore = built / "SharedLayer" / "python" / "botocore"
     kept = sorted(str(path.relative_to(botocore / "data")) for path in (botocore / "data").rglob("*.json*"))
-    wanted = [f"{service}/2020-01-01/service-2.json" for service in finish_build.SERVICES]
+    wanted = [f"{service}/2020-01-01/service-2.json" for service in trimming.SERVICES]
     assert kept == sorted([*wanted, "endpoints.json"])
     model = json.loads((botocore / "data" / "s3" / "2020-01-01" / "service-2.json").read_text())
-    used = {name: {"input": {"shape": "Page"}} for name in finish_build.SERVICES["s3"]}
+    used = {name: {"input": {"shape": "Page"}} for name in trimming.SERVICES["s3"]}
     assert model == {"operations": used, "shapes": SHAPES}
     assert json.loads((botocore / "data" / "endpoints.json").read_text())["partitions"][0]["services"] == {
         "dynamodb": {}
     }
-    assert (botocore / "cacert.pem").read_text().count("BEGIN CERTIFICATE") == len(finish_build.ROOTS)
+    assert (botocore / "cacert.pem").read_text().count("BEGIN CERTIFICATE") == len(trimming.ROOTS)
 
 
 def test_tracebacks_name_where_the_code_lies_on_lambda(built: Path) -> None:
@@ -117,45 +117,3 @@ def test_an_empty_build_and_a_source_that_does_not_compile_are_faults(built: Pat
     empty = tmp_path / "empty"
     empty.mkdir()
     assert any(fault.endswith("no Python") for fault in finish_build.check(empty))
-
-
-def test_a_cold_start_does_not_read_package_metadata(built: Path) -> None:
-    assert finish(built).returncode == 0
-    changed = built / "SharedLayer" / "python" / "urllib3" / "http2" / "__init__.py"
-    was, now = (ast.parse(path.read_text()).body for path in (Path(urllib3.http2.__file__), changed))
-    assert any(isinstance(node, ast.ImportFrom) and node.module == "importlib.metadata" for node in was)
-    assert not any(isinstance(node, ast.ImportFrom) and node.module == "importlib.metadata" for node in now)
-    with pytest.raises(ValueError, match="http2"):
-        finish_build.defer("import h2\n")
-
-
-def test_a_bundle_without_one_of_the_roots_is_refused() -> None:
-    bundle = Path(DEFAULT_CA_BUNDLE).read_text(encoding="ascii")
-    with pytest.raises(ValueError, match="Amazon Root CA 3"):
-        finish_build.amazon_roots(bundle.replace('Label: "Amazon Root CA 3"', 'Label: "Another"'))
-
-
-def test_the_data_holds_every_operation_that_the_layer_calls() -> None:
-    """The other way round, too: what is kept for nothing is read at each cold start."""
-    clients = {"connections": "apigatewaymanagementapi", "functions": "lambda", "secrets": "secretsmanager"}
-    called: dict[str, set[str]] = {"s3": {"HeadBucket", "PutObject"}}  # PutObject is what a presigned POST does
-    for module in (ROOT / "layers" / "shared" / "tidegate").glob("*.py"):
-        source = re.sub(r"\s+", "", module.read_text(encoding="utf-8"))
-        for client, method, wanted in re.findall(r"""\b(\w+)\(\)\.(\w+)\(['"]?(\w*)""", source):
-            service = clients.get(client, client)
-            if service in finish_build.SERVICES:
-                name = wanted if method in {"get_paginator", "generate_presigned_url"} else method
-                called.setdefault(service, set()).add("".join(part.title() for part in name.split("_")))
-    assert called == finish_build.SERVICES
-
-
-def test_an_operation_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="Teleport"):
-        finish_build.only({"Teleport"}, model_of("s3"))
-
-
-def test_the_data_holds_every_service_that_the_layer_asks_for() -> None:
-    source = (ROOT / "layers" / "shared" / "tidegate" / "aws.py").read_text(encoding="utf-8")
-    asked = set(re.findall(r'_create\(\s*"(\w+)"', source))
-    assert asked
-    assert asked <= set(finish_build.SERVICES)
