@@ -57,6 +57,11 @@ class SimTask:
         """Whether the user's code runs or may still come to run."""
         return not self.exited and self.status != "STOPPED"
 
+    @property
+    def stopped_outside(self) -> bool:
+        """Whether somebody stopped it, and not the code under test."""
+        return self.stop_code == "UserInitiated" and not (self.stopped_reason or "").startswith("Tidegate:")
+
 
 class SimEcs:
     """The calls that the code under test makes; `emit`, `created` and `stopping` are told what they do."""

@@ -39,6 +39,7 @@ ERRORS = "no unexpected exception"
 _FINAL = {Status.READY, Status.FAILED, Status.CANCELED}
 _SEEN = 5.0  # seconds that DescribeTasks may be behind, and a function under way
 _SWEEP = 60.0
+_ASKED_AGAIN = 400.0  # seconds after which a shortage that is over holds nothing up
 _INDEXED = 15.0  # seconds after which the indexes show a build
 
 
@@ -126,7 +127,7 @@ class Invariants:
         """When nothing goes wrong, a free slot goes to a waiting build at once."""
         if len(self.holders) < self.limit and self.full_until <= freed_at:
             waits = [key for key in self._waiting() if self.created_at[key] < freed_at - _INDEXED]
-            if waits and not self.ecs.shortages:
+            if waits and not self._short():
                 raise Violation(QUEUE, f"a slot came free at {freed_at:.3f}, and {waits[0][-4:]} still waits")
 
     def _project_written(self, before: Item, after: Item) -> None:
@@ -184,7 +185,7 @@ class Invariants:
         wrong = ""
         function = self.world.current
         hidden = any(each.hidden[0] <= now < each.hidden[1] + _SEEN for each in tasks)
-        blind = function is None or function.troubles or hidden
+        blind = function is None or function.troubles & {"ecs", "s3", "time"} or hidden
         if overdue and blind and code.endswith("_TIMED_OUT"):
             return  # who could not see the task has only the clock
         if (
@@ -194,11 +195,13 @@ class Invariants:
             wrong = "its task was a success"
         elif code == "WAIT_TIMED_OUT":
             waited = now - self.created_at[key] >= WAIT_LIMIT.total_seconds() - 60
-            wrong = "" if overdue and waited and not ended and self.ecs.shortages else "nothing kept it waiting"
+            wrong = "" if overdue and waited and not ended and self._short() else "nothing kept it waiting"
         elif code == "START_TIMED_OUT":
             late = task is None or task.running_since is None or task.running_since > now - _SEEN
             began = now - START_LIMIT.total_seconds()
-            late = late and (task is not None or began < self.world.calm_from + 60 or bool(self.ecs.shortages))
+            late = late and (
+                task is not None or began < self.world.calm_from + 60 or self._short(START_LIMIT.total_seconds())
+            )
             started = _time(after.get("startingAt") or after["createdAt"])
             wrong = (
                 "" if overdue and late and now - started >= START_LIMIT.total_seconds() - 60 else "its task did start"
@@ -218,7 +221,7 @@ class Invariants:
             expected = {each.outcome.code for each in tasks if not each.alive} | set(
                 self.ecs.refusals.get(key, [])[-1:]
             )
-            expected |= {"STOPPED_OUTSIDE" for each in tasks if each.stop_code == "UserInitiated"}
+            expected |= {"STOPPED_OUTSIDE" for each in tasks if each.stopped_outside}
             if task is not None and task.gone_at <= now - MISSED_TWICE.total_seconds() + 50 + _SEEN:
                 expected.add("TASK_LOST")
             wrong = "" if code in expected else f"that should be {expected or 'no failure'}"
@@ -298,7 +301,7 @@ class Invariants:
         waits = [key for key in self._waiting() if self.created_at[key] < began - _INDEXED]
         if self.world.calm and all(self.created_at[key] < began - _INDEXED for key in self._waiting()):
             self._check_positions(function)
-        if free and waits and not self.ecs.shortages:
+        if free and waits and not self._short():
             raise Violation(QUEUE, f"build {waits[0][-4:]} waits beside a free slot after a sweep")
 
     def _check_deadlines(self, began: float) -> None:
@@ -377,6 +380,11 @@ class Invariants:
                 raise Violation(
                     LIVE, f"{live[-4:] or 'nothing'} is live, and {ready.get(slug, '')[-4:]} the newest ready one"
                 )
+
+    def _short(self, before: float = 0) -> bool:
+        """Whether AWS is short of something, or was in these seconds and those that it takes to ask again."""
+        now = self.world.now
+        return any(start <= now < end + before + _ASKED_AGAIN for _, start, end in self.ecs.shortages)
 
     def unfinished(self) -> str:
         builds = [f"{key[-4:]} {_brief(item)}" for key, item in self._builds() if "open" in item]

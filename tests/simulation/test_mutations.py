@@ -35,6 +35,7 @@ from tidegate import (
     runner,
     slots,
 )
+from tidegate.aws import FAULTS
 from tidegate.decision import CANCELED, CancelAsked, Decision, Overdue, StartClaimed, TaskSeen
 from tidegate.model import Build, Result
 from tidegate.settings import settings
@@ -251,12 +252,12 @@ def stop_overwrites_final() -> list[Patch]:
 
 def user_faults_tried_again() -> list[Patch]:
     real = diagnosis.diagnose_task
-    return [(decision, "diagnose_task", lambda *seen: replace(real(*seen), retry=Retry.NEW_ATTEMPT))]
+    return [(decision, "diagnose_task", lambda *seen, **more: replace(real(*seen, **more), retry=Retry.NEW_ATTEMPT))]
 
 
 def platform_faults_not_tried_again() -> list[Patch]:
     real = diagnosis.diagnose_task
-    return [(decision, "diagnose_task", lambda *seen: replace(real(*seen), retry=Retry.NO))]
+    return [(decision, "diagnose_task", lambda *seen, **more: replace(real(*seen, **more), retry=Retry.NO))]
 
 
 def endless_attempts() -> list[Patch]:
@@ -303,6 +304,25 @@ def ecs_before_the_clock() -> list[Patch]:
 
     real = reconciling._bring_forward
     return [(reconciling, "_bring_forward", bring_forward)]
+
+
+def clock_though_seen() -> list[Patch]:
+    def bring_forward(build: Build, seen: Any, now: Any, **flags: Any) -> Iterator[Callable[[], object]]:
+        try:
+            yield from real(build, seen, now, **flags)
+        except FAULTS:
+            if reconciling._overdue(build, now):
+                lifecycle.observe(build, Overdue(now), now, "reconciler")
+            raise
+
+    real = reconciling._bring_forward
+    return [(reconciling, "_bring_forward", bring_forward)]
+
+
+def writes_fail(stack: Stack) -> None:
+    """No event comes, few sweeps do, and writes often fail."""
+    stack.event_loss, stack.sweep_loss = 1.0, 0.9
+    stack.world.hot = "dynamodb.update_item", 0.4
 
 
 def run_task_hangs(stack: Stack) -> None:
@@ -461,6 +481,7 @@ MUTATIONS = (
     Mutation("A canceled build's task is not stopped", cancel_forgotten, {I.ORPHANS, I.DEADLINE, I.CANCEL}),
     Mutation("A newer build ends one that has started", supersede_what_runs, {I.CANCEL}),
     Mutation("A sweep asks ECS before the clock counts", ecs_before_the_clock, {I.DEADLINE, I.ENDS}, run_task_hangs),
+    Mutation("The clock counts, though what was seen was not written", clock_though_seen, {I.TRUTH}, writes_fail),
     Mutation("A newer build leaves the older ones in the queue", older_ones_stay, {I.NEWEST}),
     Mutation("The newest waiting build first", newest_first, {I.FAIR}),
     Mutation("A new build before those that wait", newcomers_first, {I.FAIR}),

@@ -123,7 +123,7 @@ def test_retried_build() -> None:
 
 @pytest.mark.parametrize("faults", [0, 2])
 def test_unknown_reason_is_counted_whether_or_not_the_build_goes_on(faults: int) -> None:
-    found = counted(replace(BUILDING, faults=faults), TaskSeen(NOW, UNKNOWN_REASON), "event")
+    found = counted(replace(CLAIMED, faults=faults), TaskSeen(NOW, UNKNOWN_REASON), "event")
     assert found["UnclassifiedReason"] == {}
     assert ("BuildRetried" in found, "BuildEnded" in found) == (faults == 0, faults == 2)
 

@@ -225,7 +225,8 @@ def _task_ended(build: Build, seen: TaskSeen) -> Decision:
     if build.cancel_requested_at:
         return Decision(_canceled(build, seen.at, CANCELED))
     if task.exit_code != 0 or task.stop_code == "UserInitiated" or result is None or not result.ok:
-        return _retry_or_fail(build, diagnose_task(task, result), seen.at)
+        diagnosis = diagnose_task(task, result, ran=build.building_at is not None)
+        return _retry_or_fail(build, diagnosis, seen.at)
     published = replace(
         build,
         status=Status.PUBLISHING,

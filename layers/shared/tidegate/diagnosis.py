@@ -33,9 +33,10 @@ _FOLDS: dict[int, str | None] = {
 _CONTROLS = dict.fromkeys(set(range(32)) - {9, 10})
 
 
-def diagnose_task(task: Task, result: Result | None = None) -> Diagnosis:
+def diagnose_task(task: Task, result: Result | None = None, *, ran: bool = False) -> Diagnosis:
     """Why an ended task is not a success, and whether a new attempt helps.
 
+    `ran`: the task has been seen running, whatever ECS remembers of it.
     `result` must be of this build and attempt. Build code may have forged it, so it only words what the exit code
     says, or puts the blame on the user; blame and retry are those of the code's own row in `FAILURES`.
     """
@@ -52,7 +53,7 @@ def diagnose_task(task: Task, result: Result | None = None) -> Diagnosis:
         or _of_silence(task, text)
     )
     retry = FAILURES[code].retry
-    if code == "UNCLASSIFIED" and not _ran(task):
+    if code == "UNCLASSIFIED" and not (ran or _ran(task)):
         retry = Retry.NEW_ATTEMPT
     if told and code in BUILDER_EXIT_CODES.values():
         evidence = _evidence("\n".join(told.last_lines), tail=True) or _facts(task)

@@ -44,7 +44,10 @@ def start_waiting(now: datetime, source: str, new: Build | None = None) -> dict[
     if new is not None:
         opened[new.id] = new
     for each in superseded(opened.values()):
-        opened[each.id] = lifecycle.observe(each, CancelAsked(now, SUPERSEDED), now, source)
+        opened[each.id] = ended = lifecycle.observe(each, CancelAsked(now, SUPERSEDED), now, source)
+        if each.id in holders and not ended.open:  # it waited for capacity, with a slot
+            holders.remove(each.id)
+            free += 1
     while free > 0 and len(tried) < _STARTS and (build := next(_queue([*opened.values()], holders), None)):
         started = tried[build.id] = lifecycle.start(build, now, source)
         if started.status.final:

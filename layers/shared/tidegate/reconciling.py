@@ -8,7 +8,7 @@ from functools import partial
 
 from tidegate import builds, lifecycle, metrics, projects, queueing, runner, slots
 from tidegate.aws import FAULTS
-from tidegate.decision import REFUSED_FOR, SUPERSEDED, CancelAsked, Overdue, Published, TaskLost
+from tidegate.decision import REFUSED_FOR, SUPERSEDED, CancelAsked, Overdue, Published, TaskLost, TaskSeen
 from tidegate.exceptions import Unavailable
 from tidegate.model import Build, Task
 from tidegate.observability import count, logger
@@ -85,13 +85,17 @@ def _bring_forward(
         return
     task = seen.get(build.task_arn) if build.task_arn else None
     faults: list[Exception] = []
+    sighting: TaskSeen | None = None
     if task:
         with _go_on(faults, build):
-            build, decision = lifecycle.settle(build, lifecycle.sighting(build, task, now), now, _SOURCE)
-            if decision.publish:
-                build = lifecycle.publish(build, now, _SOURCE)
-            elif decision.stop_task or decision.start:
-                yield partial(lifecycle.follow, build, decision, now, _SOURCE)
+            sighting = lifecycle.sighting(build, task, now)
+    if sighting:
+        # If this cannot be written the clock must not be either: the next sweep sees it again.
+        build, decision = lifecycle.settle(build, sighting, now, _SOURCE)
+        if decision.publish:
+            build = lifecycle.publish(build, now, _SOURCE)
+        elif decision.stop_task or decision.start:
+            yield partial(lifecycle.follow, build, decision, now, _SOURCE)
     # A task that was not seen may have ended well: the next sweep looks again, and then decides all the same.
     unseen = task is None and build.task_arn is not None
     patience = _IN_FLIGHT if faults or unseen else timedelta()
@@ -109,14 +113,18 @@ def _bring_forward(
 
 def _end_or_find(build: Build, now: datetime, *, in_time: bool) -> None:
     """End an overdue build, unless a task of it is found that has ended; who cannot look waits a sweep."""
-    looked = False
-    try:
-        if in_time:
-            _find(build, now)
-            looked = True
-    finally:
-        if looked or _overdue(build, now - _IN_FLIGHT):
-            lifecycle.observe(build, Overdue(now), now, _SOURCE)  # decided again on what was found
+    faults: list[Exception] = []
+    sighting: TaskSeen | None = None
+    if in_time:
+        with _go_on(faults, build):
+            task = runner.find(build)
+            sighting = lifecycle.sighting(build, task, now) if task else None
+    if sighting:
+        build = lifecycle.observe(build, sighting, now, _SOURCE)
+    if _overdue(build, now if in_time and not faults else now - _IN_FLIGHT):
+        lifecycle.observe(build, Overdue(now), now, _SOURCE)
+    if faults:
+        raise faults[0]
 
 
 def _ask(build: Build, now: datetime) -> Build:
