@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.tests.stage import BUILD_ID, BUILDER, build_script, git, npm_package
+from builder.tests.stage import BUILD_ID, BUILDER, PREFIX, build_script, git, npm_package
 
 SITE = "const fs = require('fs'); fs.mkdirSync('dist'); fs.writeFileSync('dist/index.html', '<h1>made</h1>');"
 
@@ -55,6 +55,8 @@ def test_plain_html(stage):
     assert run.site["index.html"].content_type == "text/html; charset=utf-8"
     assert run.site["note.txt"].content_type == "text/plain"  # it is not UTF-8: the browser may guess
     assert stage.bucket.order[-1].endswith("result.json")
+    so_far = json.loads(stage.bucket.objects[f"{PREFIX}source.json"].content)
+    assert (so_far["ok"], so_far["commit"], so_far["failure"]) == (False, commit, None)
     assert run.result | {"steps": None} == {
         "version": 1,
         "buildId": BUILD_ID,

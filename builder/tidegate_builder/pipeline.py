@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,6 +30,7 @@ from tidegate_builder.web import Response, TryAgainLater, get, with_retries
 
 JOB_SECONDS = 60
 RESULT_SECONDS = 30
+TELLING_SECONDS = 5
 FAILURE_RESULT_SECONDS = 5  # it is only a courtesy: the exit code says that the build failed
 STOP_GRACE_SECONDS = 1.5
 
@@ -150,6 +152,7 @@ class Build:
             progress.commit = repository.clone()
             for line in clone.warnings(self._workplace.checkout):
                 log.step(line)
+        telling = self._tell_commit()
         with progress.during("detect"):
             project = find_project(self._workplace.checkout, settings)
             environment = command_environment(self._environment, dict(job.env))
@@ -189,7 +192,20 @@ class Build:
             upload_site(job.upload, files, self._deadline)
             if time.monotonic() > self._deadline:
                 raise OutOfTime
+        telling.join(TELLING_SECONDS)
         upload_result(job.upload, progress.document(job, None), time.monotonic() + RESULT_SECONDS)
+
+    def _tell_commit(self) -> threading.Thread:
+        """Upload the commit beside the build, for a retry of the same one even if this container is killed."""
+        document = self._progress.document(self._job, None, ended=False)
+
+        def upload() -> None:
+            with suppress(StepFailed):
+                upload_result(self._job.upload, document, self._deadline, "source.json")
+
+        thread = threading.Thread(target=upload, daemon=True)
+        thread.start()
+        return thread
 
     def _run(self, command: Command, spare: tuple[int, ...] = ()) -> Ended:
         return run(command.arguments, command.directory, command.environment, self._log, self._deadline, spare)

@@ -31,14 +31,14 @@ class Progress:
         finally:
             self._seconds[step] = round(time.monotonic() - started, 3)
 
-    def document(self, job: Job, failure: Failure | None) -> bytes:
-        """Return the result as JSON."""
+    def document(self, job: Job, failure: Failure | None, *, ended: bool = True) -> bytes:
+        """Return the result as JSON, or what is known of it so far."""
         return json.dumps(
             {
                 "version": 1,
                 "buildId": job.build_id,
                 "attempt": job.attempt,
-                "ok": failure is None,
+                "ok": ended and failure is None,
                 "commit": self.commit,
                 "framework": self.framework,
                 "packageManager": self.package_manager,

@@ -67,12 +67,12 @@ def upload_site(upload: Upload, files: Iterable[SiteFile], deadline: float) -> N
         stop.set()
 
 
-def upload_result(upload: Upload, document: bytes, deadline: float) -> None:
-    """Upload `result.json`. Raises StepFailed."""
+def upload_result(upload: Upload, document: bytes, deadline: float, name: str = "result.json") -> None:
+    """Upload `result.json`, or another account of the build. Raises StepFailed."""
     connection = Connection(upload.url)
     body = Body(len(document), content=document)
     try:
-        _post(connection, upload, "result.json", "application/json", RESULT_CACHE_CONTROL, body, deadline)
+        _post(connection, upload, name, "application/json", RESULT_CACHE_CONTROL, body, deadline)
     except (TryAgainLater, Refused) as error:
         raise _failed(error) from error
     finally:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from tests.fakes import client_error
 from tidegate import aws, jobs
-from tidegate.model import Build, BuildSettings, Source
+from tidegate.model import Build, BuildSettings, Result, Source
 from tidegate.settings import Settings
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
@@ -198,9 +198,9 @@ def test_env_comes_back_as_it_was(stack: Settings) -> None:
 # --- the result ---
 
 
-def write_result(content: Any) -> None:
+def write_result(content: Any, name: str = "result.json") -> None:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    aws.s3().put_object(Bucket="artifacts", Key=PREFIX + "result.json", Body=body)
+    aws.s3().put_object(Bucket="artifacts", Key=PREFIX + name, Body=body)
 
 
 def told(**more: Any) -> dict[str, Any]:
@@ -225,6 +225,25 @@ def test_result_of_the_contract(stack: Settings) -> None:
     assert found
     assert found.failure
     assert (found.ok, found.failure.exit_code, found.failure.last_lines) == (False, 1, ("l",))
+
+
+@pytest.mark.parametrize("left", [None, told(attempt=2), b"{"], ids=["no result", "another attempt's", "half of one"])
+def test_of_a_killed_builder_only_the_commit_is_known(stack: Settings, left: Any) -> None:
+    write_result(told(), "source.json")  # whatever it claims
+    if left:
+        write_result(left)
+    commit = example(1)["commit"]
+    assert jobs.result(BUILD) == Result(BUILD.id, BUILD.attempt, ok=False, commit=commit)
+    write_result(told(attempt=2), "source.json")
+    assert jobs.result(BUILD) is None
+
+
+def test_result_counts_before_what_was_known_so_far(stack: Settings) -> None:
+    write_result(told(commit="0" * 40), "source.json")
+    write_result(told())
+    found = jobs.result(BUILD)
+    assert found
+    assert (found.ok, found.commit) == (True, example(1)["commit"])
 
 
 @pytest.mark.parametrize(

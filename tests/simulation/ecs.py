@@ -276,8 +276,6 @@ class SimEcs:
 
     def _leave_result(self, task: SimTask) -> None:
         kind = task.outcome.result
-        if kind == "none":
-            return
         job = json.loads(task.job_url)
         result = {
             "buildId": job["buildId"],
@@ -290,7 +288,8 @@ class SimEcs:
             result["failure"] = {"step": "build", "code": task.outcome.code, "exitCode": 1, "lastLines": ["no"]}
         if kind == "forged":
             result["buildId"] = "0" * 26
-        self.s3.objects[f"sites/{task.slug}/{task.build_id}/result.json"] = json.dumps(result).encode()
+        name = "source" if kind == "none" else "result"
+        self.s3.objects[f"sites/{task.slug}/{task.build_id}/{name}.json"] = json.dumps(result).encode()
 
     def _stop(self, task: SimTask, reason: str) -> None:
         if task.told_to_stop or task.status in {"STOPPED", "DEPROVISIONING"}:

@@ -129,9 +129,17 @@ def grant(build: Build, env: dict[str, str]) -> str:
 def result(build: Build) -> Result | None:
     """The builder's result for the build's attempt; `None` if there is none, or it is not one.
 
+    A builder that was killed has left no more than the commit it cloned: no success, and no failure that it knows of.
     The builder runs hostile code, so what it wrote is checked like any other input, and cut to what fits into a build.
     """
-    body = _get(prefix(build.project_slug, build.id) + "result.json", MAX_RESULT_BYTES)
+    found = _account(build, "result.json")
+    if found is None and build.source.commit is None and (left := _account(build, "source.json")):
+        return Result(build.id, build.attempt, ok=False, commit=left.commit)
+    return found
+
+
+def _account(build: Build, name: str) -> Result | None:
+    body = _get(prefix(build.project_slug, build.id) + name, MAX_RESULT_BYTES)
     try:
         found = msgspec.json.decode(body, type=Result) if body else None
     except (ValueError, RecursionError):
