@@ -34,13 +34,17 @@ def test_kill_in_the_middle_of_builds(tmp_path: Path) -> None:
     done = repository(tmp_path / "done", {"index.html": "done", "deep/ü.txt": "kept"})
     slow = script(WRITE_SITE + "console.log('half way'); await new Promise(done => setTimeout(done, 5000))")
     state = tmp_path / "state"
-    with local_stack(STATE_DIR=state) as stack:
+    with local_stack(STATE_DIR=state, MAX_CONCURRENT_BUILDS=2) as stack:
         ready = stack.build(done)
         etag = stack.visit(ready["projectSlug"]).headers["etag"]
         lines = stack.log(ready["id"])
         running = [stack.start_build(repository(tmp_path / f"slow{n}", slow))["buildId"] for n in range(2)]
         for build_id in running:
             stack.wait_for(build_id, "building", seconds=60)
+        queued = stack.start_build(repository(tmp_path / "queued", slow))["buildId"]
+        wait_until(lambda: stack.get(queued)["queuePosition"] == 1, 20)
+        unwanted = running.pop()
+        assert stack.api("POST", f"/v1/builds/{unwanted}/cancel").status == 202
         below = descendants(stack.process)
         stack.end(signal.SIGKILL)
         wait_until(lambda: not living(below), 10)
@@ -51,7 +55,8 @@ def test_kill_in_the_middle_of_builds(tmp_path: Path) -> None:
         assert stack.visit(ready["projectSlug"], "/deep/%C3%BC.txt").body == b"kept"
         assert stack.log(ready["id"]) == lines
         assert stack.get(ready["id"])["status"] == "ready"
-        for build_id in running:
+        assert stack.wait_for(unwanted, "canceled", seconds=90)["failure"]["code"] == "CANCELED"
+        for build_id in (*running, queued):
             build = stack.wait_for(build_id, "ready", seconds=90)  # another attempt: the user was not at fault
             assert stack.visit(build["projectSlug"]).body == b"<h1>made by a script</h1>"
         assert stack.build(done)["status"] == "ready"

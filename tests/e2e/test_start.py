@@ -21,7 +21,7 @@ from tests.e2e.local_stack import (
     local_stack,
     wait_until,
 )
-from tests.e2e.repositories import repository, script
+from tests.e2e.repositories import commit, git, repository, script
 
 pytestmark = [pytest.mark.xdist_group("start"), pytest.mark.timeout(120)]
 # A build that leaves behind a process in a session of its own, and then never ends.
@@ -113,7 +113,7 @@ def test_ctrl_c_ends_everything(number: int, tmp_path: Path) -> None:
     assert not Path(logs).parent.exists()
 
 
-def test_cancel_and_time_limit_end_the_whole_tree(tmp_path: Path) -> None:
+def test_time_limit_ends_the_whole_tree(tmp_path: Path) -> None:
     with local_stack(BUILD_TIMEOUT_SECONDS=6) as stack:
         url = repository(tmp_path / "site", script(RUNAWAY))
         data = stack.start_build(url)
@@ -122,6 +122,22 @@ def test_cancel_and_time_limit_end_the_whole_tree(tmp_path: Path) -> None:
         assert (build["failure"]["code"], build["failure"]["blame"]) == ("BUILD_TIMED_OUT", "user")
         assert "running away" in stack.log(build["id"])
         wait_until(lambda: sleepers(stack.process) == 0, 5)
+
+
+def test_cancel_ends_the_whole_tree_and_a_retry_builds_the_same_commit(tmp_path: Path) -> None:
+    with local_stack() as stack:
+        url = repository(tmp_path / "site", script(RUNAWAY))
+        first = git(tmp_path / "site", "rev-parse", "HEAD")
+        build_id = stack.start_build(url)["buildId"]
+        wait_until(lambda: sleepers(stack.process) >= 2, 30)
+        commit(tmp_path / "site", {"build.mjs": "process.exit(1)"})
+        assert stack.api("POST", f"/v1/builds/{build_id}/cancel").status == 202
+        build = stack.wait_for(build_id, "canceled", seconds=30)
+        assert (build["failure"]["code"], build["commit"]) == ("CANCELED", first)
+        wait_until(lambda: sleepers(stack.process) == 0, 5)
+        again = stack.api("POST", f"/v1/builds/{build_id}/retry").json["id"]
+        assert stack.get(again)["commit"] == first
+        wait_until(lambda: sleepers(stack.process) >= 2, 30)
 
 
 def test_two_stacks_side_by_side(tmp_path: Path) -> None:
