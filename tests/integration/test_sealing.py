@@ -5,14 +5,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from scripts.events import BUILD, TASK, cases, set_up
 from tests.fakes import FakeEcs, client_error
 from tests.integration.test_logs import batch, event_id
-from tidegate import aws, logs, sealing
+from tidegate import aws, builds, logs, sealing
 from tidegate.model import Task
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
@@ -57,6 +59,17 @@ def cloudwatch(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> FakeCloudWatch:
 def ended() -> Task:
     arn = f"arn:aws:ecs:x:1:task/builds/{TASK}"
     return Task(arn=arn, build_id=BUILD.id, attempt=1, version=5, last_status="STOPPED")
+
+
+def close() -> None:
+    """Let the build be done with its task."""
+    build = builds.get(BUILD.id)
+    assert build
+    assert builds.save(build, replace(build, open=None), NOW)
+
+
+def raising(error: Exception) -> Any:
+    raise error
 
 
 def stored() -> list[str]:
@@ -106,6 +119,55 @@ def test_nothing_missing_writes_no_lines(cloudwatch: FakeCloudWatch) -> None:
     before = len(list(logs._chunks(TASK, "")))
     sealing.see_end(ended(), NOW)
     assert len(list(logs._chunks(TASK, ""))) == before
+
+
+def test_whose_log_it_is_is_known_from_the_first_line_to_after_the_seal(cloudwatch: FakeCloudWatch) -> None:
+    set_up()
+    mine = logs.Origin(BUILD.id, BUILD.project_slug)
+    assert logs.origin(TASK) is None
+    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    assert logs.origin(TASK) == mine
+    cloudwatch.lines = ["one", CLOSING]
+    sealing.see_end(ended(), NOW)
+    assert logs.origin(TASK) == mine
+    close()
+    sealing.sweep(NOW + MINUTE)
+    assert (logs.watches(), logs.get_seal(TASK), logs.origin(TASK)) == ([], logs.Seal(2), mine)
+
+
+def test_a_task_that_was_never_named_is_when_it_ends(cloudwatch: FakeCloudWatch) -> None:
+    set_up()
+    cloudwatch.lines = ["one", CLOSING]
+    sealing.see_end(ended(), NOW)
+    assert logs.watches() == [logs.Watch(TASK, BUILD.id, BUILD.project_slug)]
+    assert logs.origin(TASK) == logs.Origin(BUILD.id, BUILD.project_slug)
+
+
+def test_a_log_whose_end_failed_half_way_is_still_looked_at(
+    cloudwatch: FakeCloudWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloudwatch.lines = ["one"]
+    with monkeypatch.context() as patch:
+        patch.setattr(logs, "stored_ids", lambda _: raising(client_error("InternalServerError", "oh", "Query")))
+        with pytest.raises(ClientError):
+            sealing.see_end(ended(), NOW)
+    for minute in (1, 2):
+        sealing.sweep(NOW + minute * MINUTE)
+    assert (stored(), logs.get_seal(TASK)) == (cloudwatch.lines, logs.Seal(1))
+
+
+def test_a_task_that_the_index_does_not_show_yet_is_left_alone(
+    cloudwatch: FakeCloudWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up()
+    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    monkeypatch.setattr(builds, "open_builds", list)
+    sealing.sweep(NOW)
+    assert cloudwatch.asked == []
+    assert logs.watches() == [logs.Watch(TASK, BUILD.id, BUILD.project_slug)]
+    close()
+    sealing.sweep(NOW + MINUTE)
+    assert len(cloudwatch.asked) == 1
 
 
 def test_a_log_without_the_builders_last_line_is_sealed_when_two_looks_agree(cloudwatch: FakeCloudWatch) -> None:

@@ -103,7 +103,7 @@ def test_lines_so_far_then_each_batch_then_the_end(clock: Clock, viewers: FakeCo
     push(clock)
     assert lines(viewers) == expect(1, 2, 3, 4, 5)
     assert client(viewers).end is None, "the log is not sealed yet"
-    logs.seal(TASK, logs.Seal(5), NOW)
+    logs.seal(logs.Watch(TASK), logs.Seal(5), NOW)
     watching.push(BUILD.id, clock, clock() + 5 * SECOND)
     last = viewers.frames["a"][-1]
     assert {name: last[name] for name in ("type", "buildId", "status", "sealed", "lineCount", "gaps")} == {
@@ -162,7 +162,7 @@ def test_subscribing_again_starts_from_the_cursor(clock: Clock, viewers: FakeCon
 def test_build_that_has_ended_is_told_at_once(clock: Clock, viewers: FakeConnections) -> None:
     put([1])
     end(Status.FAILED)
-    logs.seal(TASK, logs.Seal(3, event_id(1), "CloudWatch did not show the rest of the log"), NOW)
+    logs.seal(logs.Watch(TASK), logs.Seal(3, event_id(1), "CloudWatch did not show the rest of the log"), NOW)
     subscribe(clock)
     found = client(viewers)
     assert [*found.lines.values()] == expect(1)

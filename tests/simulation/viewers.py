@@ -190,7 +190,7 @@ class Show:
             known, _ = logs.stored_ids(TASK)
             missing = [(number, f"line {number}") for number in range(len(self.lines)) if event_id(number) not in known]
             logs.put(batch(missing), self.world.time())
-            logs.seal(TASK, logs.Seal(len(self.lines)), self.world.time())
+            logs.seal(logs.Watch(TASK), logs.Seal(len(self.lines)), self.world.time())
             watching.push(BUILD.id, self.world.time, self.world.time() + timedelta(seconds=10))
 
         self._run("end", _FORWARDER, do, lambda: self.world.at(self.world.now + 5, self.end))

@@ -34,7 +34,6 @@ _WRITE_UNIT = 1024  # bytes of an item
 _MARK_BYTES = 6
 _NOTES = "~"  # what is about a log, and not of it, sorts behind all chunks
 _SEAL = "~seal"
-_ORIGIN = "~build"
 _WATCHES = "~unsealed"  # in place of a task id
 _Line = tuple[str, int, str]
 
@@ -54,13 +53,15 @@ class Seal(Struct, frozen=True, rename="camel"):
 
 
 class Watch(Struct, frozen=True, rename="camel"):
-    """A log that is not sealed for good: what the last look at it saw.
+    """A log that is not sealed for good: whose it is, and what the last look at it saw.
 
     `lines` is how many were stored then, `whole` whether those were all CloudWatch had, `since` the time in
     milliseconds from which on it is still to be compared, after the line `last`.
     """
 
     task_id: str
+    build_id: str | None = None
+    project_slug: str | None = None
     ended_at: datetime | None = None
     looked_at: datetime | None = None
     lines: int = 0
@@ -249,35 +250,43 @@ def stored_ids(task_id: str) -> tuple[set[str], str]:
 
 def get_seal(task_id: str) -> Seal | None:
     """The seal of a task's log; lines that it counts are there for whoever reads after it."""
-    key = {"taskId": {"S": task_id}, "firstEventId": {"S": _SEAL}}
-    answer = aws.dynamodb().get_item(TableName=settings().logs_table, Key=key, ConsistentRead=True)
-    return msgspec.convert(aws.from_item(answer["Item"]), Seal) if "Item" in answer else None
+    item = _note(task_id, _SEAL)
+    return msgspec.convert(item, Seal) if item else None
 
 
-def seal(task_id: str, new: Seal, now: datetime) -> None:
-    """Write the seal of a task's log, or a newer one over it."""
-    item = aws.plain(new) | {"taskId": task_id, "firstEventId": _SEAL, "expiresAt": _expiry(now)}
+def seal(look: Watch, new: Seal, now: datetime) -> None:
+    """Write the seal of a task's log, or a newer one over it, with the look that it comes from."""
+    item = aws.plain(look) | aws.plain(new) | {"firstEventId": _SEAL, "expiresAt": _expiry(now)}
     aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(item))
+
+
+def look_of_seal(task_id: str) -> Watch | None:
+    """What the look saw that a task's log was sealed by."""
+    item = _note(task_id, _SEAL)
+    return msgspec.convert(item, Watch) if item else None
 
 
 def name_task(task_id: str, build_id: str, project_slug: str, now: datetime) -> None:
-    """Note whose log a task writes: the log's stream names the task alone."""
-    item = aws.plain(Origin(build_id, project_slug))
-    item |= {"taskId": task_id, "firstEventId": _ORIGIN, "expiresAt": _expiry(now)}
-    aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(item))
+    """Note whose log a task writes, as the log's stream names the task alone; it is to be looked at from then on."""
+    watch(Watch(task_id, build_id, project_slug), now)
 
 
 def origin(task_id: str) -> Origin | None:
     """Whose log a task writes; `None` if that is not noted (yet)."""
-    key = {"taskId": {"S": task_id}, "firstEventId": {"S": _ORIGIN}}
-    answer = aws.dynamodb().get_item(TableName=settings().logs_table, Key=key, ConsistentRead=True)
-    return msgspec.convert(aws.from_item(answer["Item"]), Origin) if "Item" in answer else None
+    item = _note(_WATCHES, task_id) or _note(task_id, _SEAL)
+    return msgspec.convert(item, Origin) if item and item.get("projectSlug") else None
 
 
 def watch(new: Watch, now: datetime) -> None:
     """Remember that a log is to be looked at (again)."""
     item = aws.plain(new) | {"taskId": _WATCHES, "firstEventId": new.task_id, "expiresAt": _expiry(now)}
     aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(item))
+
+
+def get_watch(task_id: str) -> Watch | None:
+    """What is noted of a log that is to be looked at."""
+    item = _note(_WATCHES, task_id)
+    return msgspec.convert(item | {"taskId": task_id}, Watch) if item else None
 
 
 def unwatch(task_id: str) -> None:
@@ -300,6 +309,13 @@ def watches() -> list[Watch]:
     )
     items = [aws.from_item(item) for page in pages for item in page["Items"]]
     return [msgspec.convert(item | {"taskId": item["firstEventId"]}, Watch) for item in items]
+
+
+def _note(first: str, second: str) -> dict[str, Any] | None:
+    """The item about a log that has this key."""
+    key = {"taskId": {"S": first}, "firstEventId": {"S": second}}
+    answer = aws.dynamodb().get_item(TableName=settings().logs_table, Key=key, ConsistentRead=True)
+    return aws.from_item(answer["Item"]) if "Item" in answer else None
 
 
 def _expiry(now: datetime) -> int:

@@ -33,47 +33,63 @@ class _Fetched(Struct):
 
 def see_end(task: Task, now: datetime) -> None:
     """Complete the log of a task that has ended; what cannot be done now is left to the reconciler."""
-    if task.ended and logs.get_seal(task.id) is None:
-        watch, _ = _look(logs.Watch(task.id, task.stopped_at or now), now)
+    if not task.ended or logs.get_seal(task.id):
+        return
+    watch = logs.get_watch(task.id)
+    if watch is None:  # before all else, so that whatever fails the reconciler knows of the log
+        build = builds.get(task.build_id)
+        watch = logs.Watch(task.id, task.build_id, build.project_slug if build else None)
         logs.watch(watch, now)
+    fresh = logs.Watch(task.id, watch.build_id, watch.project_slug, task.stopped_at or now)
+    after, _, sealed = _look(fresh, now)
+    if not sealed:  # else the seal tells of the look
+        logs.watch(after, now)
 
 
 def sweep(now: datetime) -> None:
     """Look at the logs that are not whole yet; faults are raised together at the end."""
     watches = {watch.task_id: watch for watch in logs.watches()}
     living = {build.task_arn.rpartition("/")[2]: build for build in builds.open_builds() if build.task_arn}
-    for task_id in sorted(living.keys() - watches.keys()):
-        if logs.origin(task_id) is None:
-            logs.name_task(task_id, living[task_id].id, living[task_id].project_slug, now)
-        logs.watch(logs.Watch(task_id), now)  # so that a task whose end nobody tells is not forgotten
+    for task_id in sorted(living.keys() - watches.keys()):  # so that a task whose end nobody tells is not forgotten
+        logs.name_task(task_id, living[task_id].id, living[task_id].project_slug, now)
     faults: list[Exception] = []
     pages = 0
-    for watch in sorted(watches.values(), key=lambda each: (each.looked_at is not None, each.looked_at)):
-        if pages >= _PAGES or (watch.task_id in living and watch.ended_at is None):
+    for noted in sorted(watches.values(), key=lambda each: (each.looked_at is not None, each.looked_at)):
+        if pages >= _PAGES or (noted.task_id in living and noted.ended_at is None):
             continue
-        if watch.looked_at and now - watch.looked_at < _SETTLE and logs.get_seal(watch.task_id):
-            continue  # the looks would be too near to each other to agree
         try:
-            pages += _look_again(watch, now)
+            pages += _look_again(noted, now)
         except FAULTS as fault:
-            logger.exception("log not sealed", task=watch.task_id)
+            logger.exception("log not sealed", task=noted.task_id)
             faults.append(fault)
     if faults:
         raise ExceptionGroup("some logs were not sealed", faults)
 
 
-def _look_again(watch: logs.Watch, now: datetime) -> int:
-    after, fetched = _look(watch, now)
+def _look_again(noted: logs.Watch, now: datetime) -> int:
+    """Look at a log that is no longer written; returns how many pages of CloudWatch's that took."""
+    seen = logs.look_of_seal(noted.task_id) if noted.ended_at is None else None
+    watch = seen or noted
+    if watch.looked_at and now - watch.looked_at < _SETTLE and (seen or logs.get_seal(watch.task_id)):
+        return 0  # the looks would be too near to each other to agree
+    if watch.ended_at is None and _lives(watch):
+        return 0
+    after, fetched, _ = _look(watch, now)
     given_up = not fetched.whole and now - (watch.ended_at or now) >= _PATIENCE
     if given_up:
-        reason = "CloudWatch did not show the rest of the log"
-        _seal(watch.task_id, logs.Seal(after.lines, after.last, reason), now)
+        _seal(after, logs.Seal(after.lines, after.last, "CloudWatch did not show the rest of the log"), now)
     if given_up or _agree(watch, after):
         _hand_over(watch.task_id)
         logs.unwatch(watch.task_id)
     else:
         logs.watch(after, now)
     return fetched.pages
+
+
+def _lives(watch: logs.Watch) -> bool:
+    """Whether a task still runs for its build, which the index of open builds may not show yet."""
+    build = builds.get(watch.build_id) if watch.build_id else None
+    return build is not None and build.open is not None and (build.task_arn or "").endswith(f"/{watch.task_id}")
 
 
 def _hand_over(task_id: str) -> None:
@@ -86,8 +102,8 @@ def _hand_over(task_id: str) -> None:
         logger.info("missed lines handed over", task=task_id, lines=len(lines))
 
 
-def _look(watch: logs.Watch, now: datetime) -> tuple[logs.Watch, _Fetched]:
-    """Compare a log with CloudWatch's and seal it if it is whole; returns what there is to remember."""
+def _look(watch: logs.Watch, now: datetime) -> tuple[logs.Watch, _Fetched, bool]:
+    """Compare a log with CloudWatch's and seal it if it is whole; returns what there is to remember, and if it was."""
     known, _ = logs.stored_ids(watch.task_id)
     fetched = _fetch(watch, known, now)
     known, last = logs.stored_ids(watch.task_id)
@@ -100,9 +116,10 @@ def _look(watch: logs.Watch, now: datetime) -> tuple[logs.Watch, _Fetched]:
         since=fetched.since,
         last=fetched.last,
     )
-    if fetched.whole and (last.startswith(_CLOSING) or _agree(watch, after)):
-        _seal(watch.task_id, logs.Seal(len(known)), now)
-    return after, fetched
+    sealed = fetched.whole and (last.startswith(_CLOSING) or _agree(watch, after))
+    if sealed:
+        _seal(after, logs.Seal(len(known)), now)
+    return after, fetched, sealed
 
 
 def _agree(one: logs.Watch, other: logs.Watch) -> bool:
@@ -138,7 +155,7 @@ def _fetch(watch: logs.Watch, known: set[str], now: datetime) -> _Fetched:
     return fetched
 
 
-def _seal(task_id: str, new: logs.Seal, now: datetime) -> None:
-    if logs.get_seal(task_id) != new:
-        logs.seal(task_id, new, now)
-        logger.info("log sealed", task=task_id, lines=new.lines, gap=new.reason)
+def _seal(look: logs.Watch, new: logs.Seal, now: datetime) -> None:
+    if logs.get_seal(look.task_id) != new:
+        logs.seal(look, new, now)
+        logger.info("log sealed", task=look.task_id, lines=new.lines, gap=new.reason)
