@@ -491,7 +491,7 @@ def test_every_call_of_a_repair_failed_in_every_way(scenario: Scenario) -> None:
 
 USE_CASES = ("service", "lifecycle", "queueing", "reconciling")
 ADAPTERS = ("builds", "slots", "idempotency", "projects", "runner", "jobs", "aws", "logs")
-OF_LOGS = {"name_task"}  # the log and its viewers have simulations of their own
+OF_LOGS = {"name_task", "watch"}  # the log and its viewers have simulations of their own
 NEVER = {
     ("projects.page", "dynamodb.scan"): "a list that the API reads, and nothing else",
     ("service.list_projects", "projects.page"): "a list that the API reads, and nothing else",
@@ -587,6 +587,6 @@ def test_calls_are_found() -> None:
         ("builds.create", "aws.create"),
         ("idempotency._existing", "idempotency._take_over"),
         ("service.retry", "jobs.put_env"),
-        ("logs.name_task", "dynamodb.put_item"),
+        ("logs.watch", "dynamodb.put_item"),
     } <= {*found}
     assert found.count(("service._project_for", "projects.get")) == 2
