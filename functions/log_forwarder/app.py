@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import logs, watching
+from tidegate import chunks, watching
 from tidegate.observability import logger
 from tidegate.settings import settings
 
@@ -19,7 +19,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     A second delivery changes nothing. The sink comes last, so that nothing waits for it. What it does not take is
     raised, so that Lambda tries again and then keeps the delivery in the dead-letter queue.
     """
-    delivery = logs.store(event["awslogs"]["data"], _now(), read=bool(settings().log_sink_url))
+    delivery = chunks.store(event["awslogs"]["data"], _now(), read=bool(settings().log_sink_url))
     if delivery.message_type != "DATA_MESSAGE":
         logger.info("control message", type=delivery.message_type)
         return

@@ -89,7 +89,7 @@ def _prepare(side: str) -> None:
 
     from scripts.events import BUILD, TASK
     from tests.conftest import TABLES, _resources
-    from tidegate import aws, builds, connections, logs
+    from tidegate import aws, builds, connections, notes
     from tidegate.connections import Subscription
     from tidegate.status import Status
 
@@ -101,7 +101,7 @@ def _prepare(side: str) -> None:
         wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
         aws.dynamodb().create_table(TableName=name, **{key: properties[key] for key in wanted if key in properties})
     builds.create(replace(BUILD, status=Status.BUILDING, deadline=now + timedelta(hours=1)))
-    logs.name_task(TASK, BUILD.id, BUILD.project_slug, now)
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, now)
     if side == "both":
         connections.subscribe(Subscription(BUILD.id, CONNECTION, None), now)
 

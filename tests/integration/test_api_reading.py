@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from functions.api import app
 from tests.calls import BUILD_ID, NOTHING, URL, assert_problem, call, respond, world
 from tests.fakes import FakeEcs
-from tidegate import batches, builds, logs, projects
+from tidegate import batches, builds, chunks, notes, projects
 from tidegate.model import Build, Failure, Project, Source
 from tidegate.settings import Settings
 from tidegate.status import Blame, Status
@@ -253,7 +253,7 @@ def lines(task: str, first: int, count: int) -> None:
         for number in range(first, first + count)
     ]
     batch = {"messageType": "DATA_MESSAGE", "logStream": f"build/builder/{task}", "logEvents": events}
-    logs.put(msgspec.convert(batch, batches.Batch), datetime.now(UTC))
+    chunks.put(msgspec.convert(batch, batches.Batch), datetime.now(UTC))
 
 
 def test_a_log_by_cursor_while_it_grows(stack: Settings) -> None:
@@ -281,9 +281,9 @@ def test_a_log_by_cursor_while_it_grows(stack: Settings) -> None:
     rest = {"lines": [], "cursor": cursor, "gaps": []}
     path = f"/v1/builds/{BUILD_ID}/logs?cursor={cursor}"
     assert call("GET", path)[1] == rest | {"end": False, "sealed": False, "lineCount": None}
-    logs.seal(logs.Watch(task), logs.Seal(30), now)
+    notes.seal(notes.Watch(task), notes.Seal(30), now)
     assert call("GET", path)[1] == rest | {"end": True, "sealed": True, "lineCount": 30}
-    logs.seal(logs.Watch(task), logs.Seal(30, "29", "lost"), now)
+    notes.seal(notes.Watch(task), notes.Seal(30, "29", "lost"), now)
     assert call("GET", path)[1]["gaps"] == [{"after": "29", "reason": "lost"}]
 
 
@@ -330,7 +330,7 @@ def test_nobody_waits_for_a_log_that_has_ended(growing: list[float]) -> None:
     assert build is not None
     now = datetime.now(UTC)
     builds.save(build, replace(build, status=Status.READY, finished_at=now), now)
-    logs.seal(logs.Watch(f"{1:032x}"), logs.Seal(0), now)
+    notes.seal(notes.Watch(f"{1:032x}"), notes.Seal(0), now)
     assert call("GET", f"/v1/builds/{BUILD_ID}/logs?wait=20")[1]["end"] is True
     assert growing == []
 
@@ -356,7 +356,7 @@ def test_formats_of_a_log(growing: list[float], accept: str, kind: str) -> None:
     build = builds.get(BUILD_ID)
     assert build is not None
     builds.save(build, replace(build, status=Status.READY, finished_at=now), now)
-    logs.seal(logs.Watch(task), logs.Seal(2, f"{1:056}", "lost"), now)
+    notes.seal(notes.Watch(task), notes.Seal(2, f"{1:056}", "lost"), now)
     answer = respond("GET", f"/v1/builds/{BUILD_ID}/logs", headers={"accept": accept})
     assert answer["headers"]["Content-Type"] == kind
     assert answer["headers"]["Tidegate-End"] == "true"

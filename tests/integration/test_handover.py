@@ -15,7 +15,7 @@ from scripts.events import TASK
 from tests.fakes import client_error
 from tests.integration.test_logs import event_id
 from tests.integration.test_sealing import CLOSING, MINUTE, NOW, FakeCloudWatch, cloudwatch, deliver, ended, stored
-from tidegate import aws, batches, logs, sealing, subscription
+from tidegate import aws, batches, chunks, notes, sealing, subscription
 from tidegate.model import LogLine
 
 __all__ = ["cloudwatch"]  # the fixture
@@ -66,7 +66,7 @@ def test_missed_lines_are_handed_over_once(cloudwatch: FakeCloudWatch, functions
     deliver(cloudwatch, 6, 7, 8, 9)
     sweep(1, 2)
     assert functions.lines() == ["line 3", "line 4", "line 5"]
-    assert logs.watches() == []
+    assert notes.watches() == []
 
 
 def test_a_delivery_is_as_cloudwatch_makes_it(cloudwatch: FakeCloudWatch, functions: FakeLambda) -> None:
@@ -87,9 +87,9 @@ def test_a_delivery_is_as_cloudwatch_makes_it(cloudwatch: FakeCloudWatch, functi
         ],
     }
     before = stored()
-    assert logs.store(data, NOW).lines == 3
+    assert chunks.store(data, NOW).lines == 3
     assert stored() == before
-    assert logs.fetched_lines(TASK) == [], "the forwarder has them now"
+    assert chunks.fetched_lines(TASK) == [], "the forwarder has them now"
 
 
 def test_nothing_missed_is_no_delivery(cloudwatch: FakeCloudWatch, functions: FakeLambda) -> None:
@@ -97,7 +97,7 @@ def test_nothing_missed_is_no_delivery(cloudwatch: FakeCloudWatch, functions: Fa
     deliver(cloudwatch, 0, 1)
     sealing.see_end(ended(), NOW)
     sweep(1, 2)
-    assert (functions.events, logs.watches()) == ([], [])
+    assert (functions.events, notes.watches()) == ([], [])
 
 
 def test_without_a_sink_nothing_is_handed_over(
@@ -107,7 +107,7 @@ def test_without_a_sink_nothing_is_handed_over(
     cloudwatch.lines = ["one", CLOSING]
     sealing.see_end(ended(), NOW)
     sweep(1, 2)
-    assert (functions.events, logs.watches()) == ([], [])
+    assert (functions.events, notes.watches()) == ([], [])
 
 
 def test_what_cannot_be_handed_over_is_stored_and_sealed_all_the_same_and_tried_each_minute(
@@ -119,11 +119,11 @@ def test_what_cannot_be_handed_over_is_stored_and_sealed_all_the_same_and_tried_
     for minute in (1, 2, 3):
         with pytest.raises(ExceptionGroup):
             sweep(minute)
-    assert (stored(), logs.get_seal(TASK)) == (cloudwatch.lines, logs.Seal(2))
+    assert (stored(), notes.get_seal(TASK)) == (cloudwatch.lines, notes.Seal(2))
     functions.fault = None
     sweep(4, 5)
     assert functions.lines() == cloudwatch.lines
-    assert logs.watches() == []
+    assert notes.watches() == []
 
 
 def test_lines_before_a_gap_are_handed_over_when_cloudwatch_is_given_up(
@@ -178,4 +178,4 @@ def test_forwarder_gets_every_line(cloudwatch: FakeCloudWatch, functions: FakeLa
         line for number, line in enumerate(cloudwatch.lines) if number not in delivered
     )
     assert stored() == cloudwatch.lines
-    assert logs.watches() == []
+    assert notes.watches() == []

@@ -21,7 +21,7 @@ from functions.log_forwarder.app import handler
 from scripts.events import TASK, cases
 from tests.benchmarks.writes import size
 from tests.context import context
-from tidegate import aws, batches, logs
+from tidegate import aws, batches, chunks, logs
 from tidegate.settings import Settings
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
@@ -42,7 +42,7 @@ def batch(messages: Iterable[tuple[int, str]], task: str = TASK) -> batches.Batc
 
 
 def put(numbers: Iterable[int], task: str = TASK) -> None:
-    logs.put(batch([(number, f"line {number}") for number in numbers], task), NOW)
+    chunks.put(batch([(number, f"line {number}") for number in numbers], task), NOW)
 
 
 def pack(body: Any) -> str:
@@ -63,9 +63,9 @@ def delivery(messages: Iterable[tuple[int, str]], task: str = TASK) -> str:
     return base64.b64encode(gzip.compress(msgspec.json.encode(body), mtime=0)).decode()
 
 
-def send(messages: Iterable[tuple[int, str]], task: str = TASK) -> logs.Delivery:
+def send(messages: Iterable[tuple[int, str]], task: str = TASK) -> chunks.Delivery:
     """Deliver lines as CloudWatch does."""
-    return logs.store(delivery(messages, task), NOW)
+    return chunks.store(delivery(messages, task), NOW)
 
 
 def items() -> list[Any]:
@@ -121,7 +121,7 @@ def test_a_batch_is_one_item_that_expires(stack: Settings) -> None:
     assert item["taskId"] == {"S": TASK}
     assert item["lastEventId"] == {"S": event_id(999)}
     assert int(item["expiresAt"]["N"]) == int(NOW.timestamp()) + 30 * 24 * 3600
-    logs.put(batch([]), NOW)
+    chunks.put(batch([]), NOW)
     assert len(items()) == 1
 
 
@@ -135,7 +135,7 @@ def test_cloudwatchs_own_block_is_stored(stack: Settings) -> None:
     assert item["firstEventId"]["S"].startswith(f"{event_id(1)}.")
     assert item["lastEventId"] == {"S": event_id(3)}
     assert [line.message for line in logs.read([TASK], None, 10).lines] == [text for _, text in messages]
-    logs.put(batch(messages), NOW)
+    chunks.put(batch(messages), NOW)
     assert numbers(logs.read([TASK], None, 10)) == [1, 2, 3], "fetched again, it is the same log"
 
 
@@ -144,7 +144,7 @@ def test_a_small_batch_is_condensed_where_that_saves_a_write_unit(stack: Setting
     messages = [(number, f"dist/assets/index-{chance.randbytes(5).hex()}.js  1.{number} kB") for number in range(60)]
     send(messages[:9])
     send(messages)
-    logs.put(batch(messages[:50]), NOW, fetched=True)
+    chunks.put(batch(messages[:50]), NOW, fetched=True)
     send([(number, chance.randbytes(60).hex()) for number in range(100, 130)])
     found = sorted(items(), key=lambda item: (item["firstEventId"]["S"], len(item["lines"]["B"])))
     assert ["lastEventId" in item for item in found] == [True, False, False, True]
@@ -165,10 +165,10 @@ def test_what_is_out_of_order_is_written_anew(stack: Settings, messages: list[tu
 
 @pytest.mark.parametrize("tail", ["}", ', "more": [{"x": 1}]}', ', "more": 1, "log": []}'])
 def test_a_large_block_in_another_spelling(stack: Settings, monkeypatch: pytest.MonkeyPatch, tail: str) -> None:
-    monkeypatch.setattr(logs, "_MAX_CHUNK", 200)
+    monkeypatch.setattr(chunks, "_MAX_CHUNK", 200)
     body = gzip.decompress(base64.b64decode(delivery([(number, f'{number}"}}]}}') for number in range(50)])))
     for spelled in (json.dumps(json.loads(body))[:-1] + tail, body.decode()[:-1] + tail):
-        assert logs.store(pack(spelled.encode()), NOW).lines == 50
+        assert chunks.store(pack(spelled.encode()), NOW).lines == 50
         assert len(items()) > 3
         assert numbers(logs.read([TASK], None, 100)) == list(range(50))
 
@@ -176,7 +176,7 @@ def test_a_large_block_in_another_spelling(stack: Settings, monkeypatch: pytest.
 def test_a_block_in_several_pieces(stack: Settings) -> None:
     whole = gzip.decompress(base64.b64decode(delivery([(1, "a"), (2, "b")])))
     block = gzip.compress(whole[:100]) + gzip.compress(whole[100:])
-    logs.store(base64.b64encode(block).decode(), NOW)
+    chunks.store(base64.b64encode(block).decode(), NOW)
     assert numbers(logs.read([TASK], None, 10)) == [1, 2]
 
 
@@ -195,7 +195,7 @@ def test_a_line_that_cannot_be_read_hides_no_other(stack: Settings, event: str) 
     strange = (event % event_id(2)).encode()
     data = pack(first + b"," + strange + comma + second)
     handler({"awslogs": {"data": data}}, CONTEXT)
-    assert len(logs.store(data, NOW).events) == 3
+    assert len(chunks.store(data, NOW).events) == 3
     found = logs.read([TASK], None, 10).lines
     assert [line.message for line in found] == ["a", "[Tidegate cannot read this line]", "c"]
     assert found[1].id == event_id(2)
@@ -215,7 +215,7 @@ def test_what_was_stored_can_be_read(stack: Settings, monkeypatch: pytest.Monkey
         change = data.draw(st.sampled_from([b"", b'"', b"\\", b"{", b"}", b",", b"\xff", b"\0", b"0", b"u", b"null"]))
         body[place : place + data.draw(st.integers(0, 2))] = change
     try:
-        stored = logs.store(pack(bytes(body)), NOW)
+        stored = chunks.store(pack(bytes(body)), NOW)
     except ValueError:
         assert memory.items == {}
         return
@@ -272,10 +272,10 @@ def test_ten_thousand_lines(stack: Settings) -> None:
 def test_a_batch_that_fits_no_item_becomes_several(stack: Settings) -> None:
     noise = random.Random(7)
     messages = [(number, noise.randbytes(500).hex()) for number in range(2000)]
-    logs.put(batch(messages), NOW)
+    chunks.put(batch(messages), NOW)
     stored = items()
     assert 1 < len(stored) < 8
-    logs.put(batch(messages), NOW)
+    chunks.put(batch(messages), NOW)
     assert len(items()) == len(stored)
     found: list[str] = []
     cursor, more = None, True
@@ -338,7 +338,7 @@ def test_a_line_that_fits_no_item_is_cut_with_a_mark(stack: Settings, kind: str,
     if way == "sent":
         send(messages)
     else:
-        logs.put(batch(messages), NOW)
+        chunks.put(batch(messages), NOW)
     pages = logs.pages([TASK], None, 10, logs.MAX_PAGE_BYTES)
     found = [line.message for page in pages for line in page.lines]
     assert (found[0], found[2]) == ("before", "after")
@@ -351,13 +351,13 @@ def test_a_line_that_fits_no_item_is_cut_with_a_mark(stack: Settings, kind: str,
 def test_a_line_as_long_as_awslogs_sends_is_whole(stack: Settings) -> None:
     message = random.Random(7).randbytes(131_059).hex()
     assert len(message) == 262_118
-    logs.put(batch([(1, message)]), NOW)
+    chunks.put(batch([(1, message)]), NOW)
     assert logs.read([TASK], None, 1).lines[0].message == message
 
 
 def test_a_page_of_long_lines_fits_into_an_answer(stack: Settings) -> None:
     for number in range(12):
-        logs.put(batch([(number, "\x1b" * 200_000)]), NOW)
+        chunks.put(batch([(number, "\x1b" * 200_000)]), NOW)
     found: list[int] = []
     page = logs.Page(more=True)
     while page.more:
@@ -471,8 +471,8 @@ def test_a_reader_reads_little(stack: Settings, monkeypatch: pytest.MonkeyPatch)
         put([number])
     _, cursor = follow([TASK], 50)
     seen: list[int] = []
-    real = logs._Chunk.lines
-    monkeypatch.setattr(logs._Chunk, "lines", lambda chunk: seen.append(1) or real(chunk))
+    real = chunks.Chunk.lines
+    monkeypatch.setattr(chunks.Chunk, "lines", lambda chunk: seen.append(1) or real(chunk))
     put([300])
     assert numbers(logs.read([TASK], cursor, 100)) == [300]
     assert len(seen) == 1, "chunks that were read are not unpacked again"
@@ -508,8 +508,8 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
     memory = Memory()
     monkeypatch.setattr(logs, "WINDOW", 100)
     monkeypatch.setattr(aws, "dynamodb", lambda: memory)
-    monkeypatch.setattr(logs, "_MAX_CHUNK", data.draw(st.sampled_from([250, 400, 380 * 1024])))
-    monkeypatch.setattr(logs, "_WRITE_UNIT", data.draw(st.sampled_from([1, 50, 1024])))  # so that some are condensed
+    monkeypatch.setattr(chunks, "_MAX_CHUNK", data.draw(st.sampled_from([250, 400, 380 * 1024])))
+    monkeypatch.setattr(chunks, "_WRITE_UNIT", data.draw(st.sampled_from([1, 50, 1024])))  # so that some are condensed
     total = data.draw(st.integers(1, 40))
     cuts = sorted(data.draw(st.sets(st.integers(1, total))) | {0, total})
     batches = [range(start, end) for start, end in pairwise(cuts)]
@@ -533,7 +533,7 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
         if data.draw(st.booleans()):
             send(messages, task)
         else:
-            logs.put(batch(messages, task), NOW)
+            chunks.put(batch(messages, task), NOW)
         for _ in range(data.draw(st.integers(0, 2))):
             read_page()
     while read_page():

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from scripts.events import BUILD, TASK, cases, set_up
 from tests.fakes import FakeEcs, client_error
 from tests.integration.test_logs import batch, event_id
-from tidegate import aws, builds, logs, sealing
+from tidegate import aws, builds, chunks, logs, notes, sealing
 from tidegate.model import Task
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
@@ -77,7 +77,7 @@ def stored() -> list[str]:
 
 
 def deliver(cloudwatch: FakeCloudWatch, *numbers: int) -> None:
-    logs.put(batch([(number, cloudwatch.lines[number]) for number in numbers]), NOW)
+    chunks.put(batch([(number, cloudwatch.lines[number]) for number in numbers]), NOW)
 
 
 def test_what_the_subscription_missed_is_fetched_and_the_log_sealed(cloudwatch: FakeCloudWatch) -> None:
@@ -86,7 +86,7 @@ def test_what_the_subscription_missed_is_fetched_and_the_log_sealed(cloudwatch: 
     deliver(cloudwatch, 6, 7)
     sealing.see_end(ended(), NOW)
     assert stored() == cloudwatch.lines
-    assert logs.get_seal(TASK) == logs.Seal(10)
+    assert notes.get_seal(TASK) == notes.Seal(10)
     [asked] = cloudwatch.asked
     assert asked == {
         "logGroupName": "/tidegate/builder",
@@ -116,31 +116,31 @@ def test_filled_gaps_are_read_in_their_place(cloudwatch: FakeCloudWatch) -> None
 def test_nothing_missing_writes_no_lines(cloudwatch: FakeCloudWatch) -> None:
     cloudwatch.lines = ["one", CLOSING]
     deliver(cloudwatch, 0, 1)
-    before = len(list(logs._chunks(TASK, "")))
+    before = len(list(chunks.read(TASK)))
     sealing.see_end(ended(), NOW)
-    assert len(list(logs._chunks(TASK, ""))) == before
+    assert len(list(chunks.read(TASK))) == before
 
 
 def test_whose_log_it_is_is_known_from_the_first_line_to_after_the_seal(cloudwatch: FakeCloudWatch) -> None:
     set_up()
-    mine = logs.Origin(BUILD.id, BUILD.project_slug)
-    assert logs.origin(TASK) is None
-    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
-    assert logs.origin(TASK) == mine
+    mine = notes.Origin(BUILD.id, BUILD.project_slug)
+    assert notes.origin(TASK) is None
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    assert notes.origin(TASK) == mine
     cloudwatch.lines = ["one", CLOSING]
     sealing.see_end(ended(), NOW)
-    assert logs.origin(TASK) == mine
+    assert notes.origin(TASK) == mine
     close()
     sealing.sweep(NOW + MINUTE)
-    assert (logs.watches(), logs.get_seal(TASK), logs.origin(TASK)) == ([], logs.Seal(2), mine)
+    assert (notes.watches(), notes.get_seal(TASK), notes.origin(TASK)) == ([], notes.Seal(2), mine)
 
 
 def test_a_task_that_was_never_named_is_when_it_ends(cloudwatch: FakeCloudWatch) -> None:
     set_up()
     cloudwatch.lines = ["one", CLOSING]
     sealing.see_end(ended(), NOW)
-    assert logs.watches() == [logs.Watch(TASK, BUILD.id, BUILD.project_slug)]
-    assert logs.origin(TASK) == logs.Origin(BUILD.id, BUILD.project_slug)
+    assert notes.watches() == [notes.Watch(TASK, BUILD.id, BUILD.project_slug)]
+    assert notes.origin(TASK) == notes.Origin(BUILD.id, BUILD.project_slug)
 
 
 def test_a_log_whose_end_failed_half_way_is_still_looked_at(
@@ -148,23 +148,23 @@ def test_a_log_whose_end_failed_half_way_is_still_looked_at(
 ) -> None:
     cloudwatch.lines = ["one"]
     with monkeypatch.context() as patch:
-        patch.setattr(logs, "stored_ids", lambda _: raising(client_error("InternalServerError", "oh", "Query")))
+        patch.setattr(chunks, "stored_ids", lambda _: raising(client_error("InternalServerError", "oh", "Query")))
         with pytest.raises(ClientError):
             sealing.see_end(ended(), NOW)
     for minute in (1, 2):
         sealing.sweep(NOW + minute * MINUTE)
-    assert (stored(), logs.get_seal(TASK)) == (cloudwatch.lines, logs.Seal(1))
+    assert (stored(), notes.get_seal(TASK)) == (cloudwatch.lines, notes.Seal(1))
 
 
 def test_a_task_that_the_index_does_not_show_yet_is_left_alone(
     cloudwatch: FakeCloudWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_up()
-    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
     monkeypatch.setattr(builds, "open_builds", list)
     sealing.sweep(NOW)
     assert cloudwatch.asked == []
-    assert logs.watches() == [logs.Watch(TASK, BUILD.id, BUILD.project_slug)]
+    assert notes.watches() == [notes.Watch(TASK, BUILD.id, BUILD.project_slug)]
     close()
     sealing.sweep(NOW + MINUTE)
     assert len(cloudwatch.asked) == 1
@@ -173,27 +173,27 @@ def test_a_task_that_the_index_does_not_show_yet_is_left_alone(
 def test_a_log_without_the_builders_last_line_is_sealed_when_two_looks_agree(cloudwatch: FakeCloudWatch) -> None:
     cloudwatch.lines = ["one"]
     sealing.see_end(ended(), NOW)
-    assert logs.get_seal(TASK) is None
+    assert notes.get_seal(TASK) is None
     cloudwatch.lines += ["two"]
     sealing.sweep(NOW + MINUTE)
-    assert (stored(), logs.get_seal(TASK)) == (["one", "two"], None)
+    assert (stored(), notes.get_seal(TASK)) == (["one", "two"], None)
     sealing.sweep(NOW + MINUTE + timedelta(seconds=5))
-    assert logs.get_seal(TASK) is None, "too soon after the last look"
+    assert notes.get_seal(TASK) is None, "too soon after the last look"
     sealing.sweep(NOW + 2 * MINUTE)
-    assert logs.get_seal(TASK) == logs.Seal(2)
-    assert logs.watches() == []
+    assert notes.get_seal(TASK) == notes.Seal(2)
+    assert notes.watches() == []
 
 
 def test_a_sweep_right_after_the_seal_leaves_the_second_look_to_the_next(cloudwatch: FakeCloudWatch) -> None:
     cloudwatch.lines = ["one", CLOSING]
     sealing.see_end(ended(), NOW)
-    before = logs.watches()
+    before = notes.watches()
     sealing.sweep(NOW + timedelta(seconds=3))
-    assert (len(cloudwatch.asked), logs.watches()) == (1, before)
+    assert (len(cloudwatch.asked), notes.watches()) == (1, before)
     cloudwatch.lines += ["a late word"]
     for minute in (1, 2):
         sealing.sweep(NOW + minute * MINUTE)
-    assert (stored(), logs.get_seal(TASK), logs.watches()) == (cloudwatch.lines, logs.Seal(3), [])
+    assert (stored(), notes.get_seal(TASK), notes.watches()) == (cloudwatch.lines, notes.Seal(3), [])
 
 
 def test_a_sweep_right_after_an_end_without_a_seal_looks_at_once(cloudwatch: FakeCloudWatch) -> None:
@@ -201,7 +201,7 @@ def test_a_sweep_right_after_an_end_without_a_seal_looks_at_once(cloudwatch: Fak
     sealing.see_end(ended(), NOW)
     cloudwatch.lines += [CLOSING]
     sealing.sweep(NOW + timedelta(seconds=3))
-    assert logs.get_seal(TASK) == logs.Seal(2)
+    assert notes.get_seal(TASK) == notes.Seal(2)
 
 
 def test_lines_after_the_seal_are_kept_and_counted(cloudwatch: FakeCloudWatch) -> None:
@@ -211,23 +211,23 @@ def test_lines_after_the_seal_are_kept_and_counted(cloudwatch: FakeCloudWatch) -
     sealing.sweep(NOW + MINUTE)
     sealing.sweep(NOW + 2 * MINUTE)
     assert stored() == cloudwatch.lines
-    assert logs.get_seal(TASK) == logs.Seal(3)
-    assert logs.watches() == []
+    assert notes.get_seal(TASK) == notes.Seal(3)
+    assert notes.watches() == []
 
 
 def test_a_fault_of_cloudwatch_is_made_good_later(cloudwatch: FakeCloudWatch) -> None:
     cloudwatch.lines = [*(f"line {number}" for number in range(9)), CLOSING]
     cloudwatch.fault = (1, client_error("ThrottlingException", "slow down", "FilterLogEvents"))
     sealing.see_end(ended(), NOW)
-    assert (len(stored()), logs.get_seal(TASK)) == (4, None)
+    assert (len(stored()), notes.get_seal(TASK)) == (4, None)
     cloudwatch.fault = None
     sealing.sweep(NOW + MINUTE)
     assert cloudwatch.asked[-1]["startTime"] == 3, "it goes on where it stood"
     assert stored() == cloudwatch.lines
-    assert logs.get_seal(TASK) == logs.Seal(10)
+    assert notes.get_seal(TASK) == notes.Seal(10)
     sealing.sweep(NOW + 2 * MINUTE)
     sealing.sweep(NOW + 3 * MINUTE)
-    assert logs.watches() == []
+    assert notes.watches() == []
 
 
 def test_a_gap_that_cannot_be_filled_is_shown(cloudwatch: FakeCloudWatch) -> None:
@@ -236,22 +236,22 @@ def test_a_gap_that_cannot_be_filled_is_shown(cloudwatch: FakeCloudWatch) -> Non
     sealing.see_end(ended(), NOW)
     cloudwatch.fault = (0, cloudwatch.fault[1])
     sealing.sweep(NOW + MINUTE)
-    assert logs.get_seal(TASK) is None
+    assert notes.get_seal(TASK) is None
     sealing.sweep(NOW + 20 * MINUTE)
-    assert logs.get_seal(TASK) == logs.Seal(4, event_id(3), "CloudWatch did not show the rest of the log")
-    assert logs.watches() == []
+    assert notes.get_seal(TASK) == notes.Seal(4, event_id(3), "CloudWatch did not show the rest of the log")
+    assert notes.watches() == []
 
 
 def test_a_very_long_log_is_read_in_parts(cloudwatch: FakeCloudWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "_PAGES", 2)
     cloudwatch.lines = [*(f"line {number}" for number in range(30)), CLOSING]
     sealing.see_end(ended(), NOW)
-    assert (len(stored()), logs.get_seal(TASK)) == (8, None)
+    assert (len(stored()), notes.get_seal(TASK)) == (8, None)
     for minute in range(1, 10):
         sealing.sweep(NOW + minute * MINUTE)
     assert stored() == cloudwatch.lines
-    assert logs.get_seal(TASK) == logs.Seal(31)
-    assert logs.watches() == []
+    assert notes.get_seal(TASK) == notes.Seal(31)
+    assert notes.watches() == []
 
 
 def test_the_sweep_finds_tasks_whose_end_nobody_told(cloudwatch: FakeCloudWatch) -> None:
@@ -260,19 +260,19 @@ def test_the_sweep_finds_tasks_whose_end_nobody_told(cloudwatch: FakeCloudWatch)
     sealing.sweep(NOW)
     sealing.sweep(NOW + MINUTE)
     assert cloudwatch.asked == [], "a task that runs is left alone"
-    [watch] = logs.watches()
+    [watch] = notes.watches()
     assert watch.task_id == TASK
     aws.dynamodb().delete_item(TableName="BuildsTable", Key={"id": {"S": build.id}})
     for minute in (2, 3):
         sealing.sweep(NOW + minute * MINUTE)
-    assert logs.get_seal(TASK) == logs.Seal(1)
+    assert notes.get_seal(TASK) == notes.Seal(1)
 
 
 def test_a_task_without_a_stream_has_an_empty_log(cloudwatch: FakeCloudWatch) -> None:
     cloudwatch.fault = (0, client_error("ResourceNotFoundException", "no stream", "FilterLogEvents"))
     sealing.see_end(ended(), NOW)
     sealing.sweep(NOW + MINUTE)
-    assert logs.get_seal(TASK) == logs.Seal(0)
+    assert notes.get_seal(TASK) == notes.Seal(0)
 
 
 @given(st.data())
@@ -293,4 +293,4 @@ def test_any_losses_are_made_good(cloudwatch: FakeCloudWatch, data: st.DataObjec
         deliver(cloudwatch, *some)
     sealing.sweep(NOW + MINUTE)
     assert stored() == cloudwatch.lines
-    assert logs.get_seal(TASK) == logs.Seal(total)
+    assert notes.get_seal(TASK) == notes.Seal(total)

@@ -15,7 +15,7 @@ from scripts.events import BUILD, TASK
 from tests.collector import Answer, Clock, Collector
 from tests.fakes import client_error
 from tests.integration.test_logs import CONTEXT, EVENTS, event_id, pack
-from tidegate import aws, batches, builds, forwarding, logs, sink
+from tidegate import aws, batches, builds, forwarding, logs, notes, sink
 from tidegate.status import Status
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
@@ -87,7 +87,7 @@ def test_lines_reach_the_sink_with_what_is_known_of_their_build(
     set_environment("POWERTOOLS_SERVICE_NAME", "my-stack")
     source = replace(BUILD.source, url="https://me:pass@git.example.com/you/site.git", ref="main", commit="4b82" * 10)
     builds.create(replace(BUILD, source=source, status=Status.BUILDING, attempt=2))
-    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
     before = datetime.now(UTC)
     deliver("one", "\x1b[32m✓\x1b[0m two", "")
     [request] = collector.requests
@@ -120,11 +120,11 @@ def test_status_and_commit_are_those_of_now_and_the_task_is_asked_for_once(
     builds.create(BUILD)
     deliver("one")
     assert collector.resource() == {"service.name": "tidegate", "aws.ecs.task.id": TASK}, "nobody knows the task yet"
-    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
     deliver("two", first=1)
     assert collector.resource()["tidegate.build.status"] == "starting"
     assert "vcs.ref.head.revision" not in collector.resource()
-    monkeypatch.setattr(logs, "origin", lambda _: pytest.fail("a task never changes its build"))
+    monkeypatch.setattr(notes, "origin", lambda _: pytest.fail("a task never changes its build"))
     source = replace(BUILD.source, commit="4b82" * 10)
     builds.save(BUILD, replace(BUILD, status=Status.READY, source=source), NOW)
     deliver("three", first=2)
@@ -134,14 +134,14 @@ def test_status_and_commit_are_those_of_now_and_the_task_is_asked_for_once(
 
 def test_lines_of_an_earlier_attempts_task_name_no_attempt(collector: Collector) -> None:
     builds.create(replace(BUILD, attempt=2, task_arn="arn:aws:ecs:x:1:task/builds/another"))
-    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
     deliver("one")
     assert collector.resource()["tidegate.build.id"] == BUILD.id
     assert "tidegate.build.attempt" not in collector.resource()
 
 
 def test_task_of_a_build_that_is_gone_keeps_its_name(collector: Collector) -> None:
-    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
     deliver("one")
     assert collector.resource()["tidegate.build.id"] == BUILD.id
     assert "tidegate.build.status" not in collector.resource()
@@ -395,7 +395,7 @@ def test_a_throttled_look_up_is_raised_after_the_lines_are_stored(
     def throttled(_: str) -> None:
         raise client_error("ThrottlingException", "slow down", "GetItem")
 
-    monkeypatch.setattr(logs, "origin", throttled)
+    monkeypatch.setattr(notes, "origin", throttled)
     with pytest.raises(Exception, match="slow down"):
         deliver("one")
     assert (stored(), collector.requests) == (["one"], [])

@@ -16,7 +16,7 @@ from scripts.events import BUILD, TASK
 from tests.fakes import Client, FakeConnections, client_error
 from tests.integration.test_logs import CONTEXT, batch, event_id, pack
 from tests.integration.test_logs import send as store
-from tidegate import aws, builds, connections, frames, logs, reading, watching
+from tidegate import aws, builds, chunks, connections, frames, logs, notes, reading, watching
 from tidegate.exceptions import InvalidRequest, NotFound, TooManySubscriptions
 from tidegate.settings import Settings
 from tidegate.status import Status
@@ -38,7 +38,7 @@ class Clock:
 @pytest.fixture
 def clock(stack: Settings) -> Clock:
     builds.create(BUILD)
-    logs.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
     return Clock()
 
 
@@ -51,7 +51,7 @@ def viewers(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeConnections
 
 
 def put(numbers: Iterable[int]) -> None:
-    logs.put(batch([(number, f"line {number}") for number in numbers]), NOW)
+    chunks.put(batch([(number, f"line {number}") for number in numbers]), NOW)
 
 
 def end(status: Status = Status.READY) -> None:
@@ -103,7 +103,7 @@ def test_lines_so_far_then_each_batch_then_the_end(clock: Clock, viewers: FakeCo
     push(clock)
     assert lines(viewers) == expect(1, 2, 3, 4, 5)
     assert client(viewers).end is None, "the log is not sealed yet"
-    logs.seal(logs.Watch(TASK), logs.Seal(5), NOW)
+    notes.seal(notes.Watch(TASK), notes.Seal(5), NOW)
     watching.push(BUILD.id, clock, clock() + 5 * SECOND)
     last = viewers.frames["a"][-1]
     assert {name: last[name] for name in ("type", "buildId", "status", "sealed", "lineCount", "gaps")} == {
@@ -162,7 +162,7 @@ def test_subscribing_again_starts_from_the_cursor(clock: Clock, viewers: FakeCon
 def test_build_that_has_ended_is_told_at_once(clock: Clock, viewers: FakeConnections) -> None:
     put([1])
     end(Status.FAILED)
-    logs.seal(logs.Watch(TASK), logs.Seal(3, event_id(1), "CloudWatch did not show the rest of the log"), NOW)
+    notes.seal(notes.Watch(TASK), notes.Seal(3, event_id(1), "CloudWatch did not show the rest of the log"), NOW)
     subscribe(clock)
     found = client(viewers)
     assert [*found.lines.values()] == expect(1)
@@ -197,7 +197,7 @@ def test_log_without_a_seal_ends_after_three_minutes(clock: Clock, viewers: Fake
 
 def test_long_log_comes_in_frames_that_fit(clock: Clock, viewers: FakeConnections) -> None:
     texts = [f"{number} " + "é\x1b[31m" * 60 for number in range(1200)]
-    logs.put(batch(enumerate(texts)), NOW)
+    chunks.put(batch(enumerate(texts)), NOW)
     subscribe(clock)
     assert len(viewers.frames["a"]) > 3
     assert lines(viewers) == texts
@@ -205,7 +205,7 @@ def test_long_log_comes_in_frames_that_fit(clock: Clock, viewers: FakeConnection
 
 def test_line_longer_than_a_frame_comes_in_pieces(clock: Clock, viewers: FakeConnections) -> None:
     texts = ["before", "\x1b" * 100_000, "x" * 200_000, "after"]
-    logs.put(batch(enumerate(texts)), NOW)
+    chunks.put(batch(enumerate(texts)), NOW)
     subscribe(clock)
     assert lines(viewers) == texts
     long = [frame for frame in viewers.frames["a"] if "part" in frame["lines"][0]]
@@ -393,7 +393,7 @@ def test_new_viewer_that_is_slow_at_first_is_waited_for(clock: Clock, viewers: F
 
 
 def test_time_for_sending_is_bounded_and_the_rest_comes_later(clock: Clock, viewers: FakeConnections) -> None:
-    logs.put(batch((number, f"line {number} " + "x" * 1000) for number in range(1000)), NOW)
+    chunks.put(batch((number, f"line {number} " + "x" * 1000) for number in range(1000)), NOW)
 
     def pass_time() -> None:
         clock.now += 2 * SECOND
@@ -514,7 +514,7 @@ def test_lease_of_one_that_died_is_taken_over(clock: Clock, viewers: FakeConnect
 
 
 def test_one_that_lost_its_lease_stops(clock: Clock, viewers: FakeConnections) -> None:
-    logs.put(batch((number, f"line {number} " + "x" * 1000) for number in range(1000)), NOW)
+    chunks.put(batch((number, f"line {number} " + "x" * 1000) for number in range(1000)), NOW)
 
     def hang() -> None:
         viewers.troubles.clear()
@@ -550,7 +550,7 @@ def test_task_that_is_not_known_yet_is_left_to_the_sweep(clock: Clock, viewers: 
     subscribe(clock)
     store([(1, "line 1")], task="0" * 32)
     watching.push_task("0" * 32, clock, clock() + SECOND)
-    logs.name_task("0" * 32, BUILD.id, BUILD.project_slug, NOW)
+    notes.name_task("0" * 32, BUILD.id, BUILD.project_slug, NOW)
     put([2])
     watching.sweep(clock, clock() + SECOND)
     assert lines(viewers) == expect(2)

@@ -490,8 +490,8 @@ def test_every_call_of_a_repair_failed_in_every_way(scenario: Scenario) -> None:
 # What there is to reach
 
 USE_CASES = ("service", "lifecycle", "queueing", "reconciling")
-ADAPTERS = ("builds", "slots", "idempotency", "projects", "runner", "jobs", "aws", "logs")
-OF_LOGS = {"name_task", "watch"}  # the log and its viewers have simulations of their own
+ADAPTERS = ("builds", "slots", "idempotency", "projects", "runner", "jobs", "aws", "notes")
+OF_NOTES = {"name_task", "watch"}  # the log and its viewers have simulations of their own
 NEVER = {
     ("projects.page", "dynamodb.scan"): "a list that the API reads, and nothing else",
     ("service.list_projects", "projects.page"): "a list that the API reads, and nothing else",
@@ -512,7 +512,7 @@ def parsed() -> dict[str, ast.FunctionDef]:
         f"{module}.{node.name}": node
         for module in USE_CASES + ADAPTERS
         for node in ast.parse((LAYER / f"{module}.py").read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and (module != "logs" or node.name in OF_LOGS)
+        if isinstance(node, ast.FunctionDef) and (module != "notes" or node.name in OF_NOTES)
     }
 
 
@@ -587,6 +587,6 @@ def test_calls_are_found() -> None:
         ("builds.create", "aws.create"),
         ("idempotency._existing", "idempotency._take_over"),
         ("service.retry", "jobs.put_env"),
-        ("logs.watch", "dynamodb.put_item"),
+        ("notes.watch", "dynamodb.put_item"),
     } <= {*found}
     assert found.count(("service._project_for", "projects.get")) == 2

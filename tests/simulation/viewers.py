@@ -20,7 +20,7 @@ from tests.integration.test_logs import batch, delivery, event_id
 from tests.simulation.dynamodb import Index, Paginator, SimDynamo, Table, _all_used, _expression, condition
 from tests.simulation.stack import ENVIRONMENT, Silence
 from tests.simulation.world import EPOCH, World, client_error
-from tidegate import aws, builds, logs, watching
+from tidegate import aws, builds, chunks, notes, watching
 from tidegate.settings import settings
 from tidegate.status import Status
 
@@ -144,7 +144,7 @@ class Show:
     def tell(self) -> bool:
         """Play the story to its end; whether it comes to one."""
         builds.create(replace(BUILD, deadline=EPOCH + timedelta(hours=1)))
-        logs.name_task(TASK, BUILD.id, BUILD.project_slug, EPOCH)
+        notes.name_task(TASK, BUILD.id, BUILD.project_slug, EPOCH)
         at = number = 0.0
         for gap, size in self.story.batches:
             at += gap
@@ -166,7 +166,7 @@ class Show:
         """A batch comes; Lambda tries again after a failure, and the operator after that."""
 
         def do() -> None:
-            new = logs.store(delivery(lines), self.world.time())
+            new = chunks.store(delivery(lines), self.world.time())
             self.stored.append(lines[0][0])
             watching.push_task(TASK, self.world.time, self.world.time() + timedelta(seconds=5), new)
 
@@ -187,10 +187,10 @@ class Show:
             builds.save(build, replace(build, status=Status.READY, finished_at=now, open=None), now)
 
         def do() -> None:
-            known, _ = logs.stored_ids(TASK)
+            known, _ = chunks.stored_ids(TASK)
             missing = [(number, f"line {number}") for number in range(len(self.lines)) if event_id(number) not in known]
-            logs.put(batch(missing), self.world.time())
-            logs.seal(logs.Watch(TASK), logs.Seal(len(self.lines)), self.world.time())
+            chunks.put(batch(missing), self.world.time())
+            notes.seal(notes.Watch(TASK), notes.Seal(len(self.lines)), self.world.time())
             watching.push(BUILD.id, self.world.time, self.world.time() + timedelta(seconds=10))
 
         self._run("end", _FORWARDER, do, lambda: self.world.at(self.world.now + 5, self.end))

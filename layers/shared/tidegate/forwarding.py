@@ -3,17 +3,17 @@
 import re
 from datetime import datetime
 
-from tidegate import builds, logs, otlp, sink
+from tidegate import builds, chunks, notes, otlp, sink
 from tidegate.model import Build
 from tidegate.observability import logger
 from tidegate.settings import settings
 
-origins: dict[str, logs.Origin] = {}  # of tasks that were asked for; a task never changes its build
+origins: dict[str, notes.Origin] = {}  # of tasks that were asked for; a task never changes its build
 _MOST_ORIGINS = 200
 
 
-def forward(new: logs.Delivery, now: datetime) -> None:
-    """Send what a subscription filter delivered and `logs.store` took; raises where the sink has not taken it.
+def forward(new: chunks.Delivery, now: datetime) -> None:
+    """Send what a subscription filter delivered and `chunks.store` took; raises where the sink has not taken it.
 
     A fault of DynamoDB is raised, too: it is better to send lines a minute later than without their build.
     """
@@ -37,8 +37,8 @@ def _resource(task_id: str) -> dict[str, str | int | None]:
     return known | _described(build, task_id) if build else known
 
 
-def _origin(task_id: str) -> logs.Origin | None:
-    found = origins.get(task_id) or logs.origin(task_id)
+def _origin(task_id: str) -> notes.Origin | None:
+    found = origins.get(task_id) or notes.origin(task_id)
     if found:
         if len(origins) >= _MOST_ORIGINS:
             origins.clear()

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from tidegate import builds, jobs, logs, metrics, projects, runner, slots
+from tidegate import builds, jobs, metrics, notes, projects, runner, slots
 from tidegate.aws import FAULTS
 from tidegate.decision import (
     Decision,
@@ -110,7 +110,7 @@ def settle(build: Build, seen: Observation, now: datetime, source: str) -> tuple
 def _name_task(build: Build, now: datetime) -> None:
     """Note whose log the new task writes; if that fails, the reconciler does it."""
     try:
-        logs.name_task((build.task_arn or "").rpartition("/")[2], build.id, build.project_slug, now)
+        notes.name_task((build.task_arn or "").rpartition("/")[2], build.id, build.project_slug, now)
     except FAULTS:
         logger.exception("task not named", build_id=build.id, task=build.task_arn)
 

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from tidegate import builds, logs
+from tidegate import builds, logs, notes
 from tidegate.exceptions import FieldError, InvalidRequest, NotFound
 from tidegate.model import Build, LogPage
 
@@ -30,7 +30,7 @@ class Outlook(Struct, frozen=True):
 
     build: Build
     tasks: list[str]
-    seals: tuple[logs.Seal, ...]
+    seals: tuple[notes.Seal, ...]
     over: bool
 
     @property
@@ -65,6 +65,6 @@ def outlook(build_id: str, now: datetime) -> Outlook:
     if build is None:
         raise NotFound(f"There is no build {build_id}")
     tasks = [arn.rpartition("/")[2] for arn in build.tasks]
-    seals = tuple(seal for task in tasks if (seal := logs.get_seal(task))) if build.status.final else ()
+    seals = tuple(seal for task in tasks if (seal := notes.get_seal(task))) if build.status.final else ()
     late = build.finished_at is not None and now - build.finished_at >= _SEALED_BY
     return Outlook(build, tasks, seals, build.status.final and (late or len(seals) == len(tasks)))

@@ -10,7 +10,7 @@ from itertools import groupby
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tidegate import batches, builds, cloudwatch, logs, subscription
+from tidegate import batches, builds, chunks, cloudwatch, notes, subscription
 from tidegate.aws import FAULTS
 from tidegate.model import Task
 from tidegate.observability import logger
@@ -33,25 +33,25 @@ class _Fetched(Struct):
 
 def see_end(task: Task, now: datetime) -> None:
     """Complete the log of a task that has ended; what cannot be done now is left to the reconciler."""
-    if not task.ended or logs.get_seal(task.id):
+    if not task.ended or notes.get_seal(task.id):
         return
-    watch = logs.get_watch(task.id)
+    watch = notes.get_watch(task.id)
     if watch is None:  # before all else, so that whatever fails the reconciler knows of the log
         build = builds.get(task.build_id)
-        watch = logs.Watch(task.id, task.build_id, build.project_slug if build else None)
-        logs.watch(watch, now)
-    fresh = logs.Watch(task.id, watch.build_id, watch.project_slug, task.stopped_at or now)
+        watch = notes.Watch(task.id, task.build_id, build.project_slug if build else None)
+        notes.watch(watch, now)
+    fresh = notes.Watch(task.id, watch.build_id, watch.project_slug, task.stopped_at or now)
     after, _, sealed = _look(fresh, now)
     if not sealed:  # else the seal tells of the look
-        logs.watch(after, now)
+        notes.watch(after, now)
 
 
 def sweep(now: datetime) -> None:
     """Look at the logs that are not whole yet; faults are raised together at the end."""
-    watches = {watch.task_id: watch for watch in logs.watches()}
+    watches = {watch.task_id: watch for watch in notes.watches()}
     living = {build.task_arn.rpartition("/")[2]: build for build in builds.open_builds() if build.task_arn}
     for task_id in sorted(living.keys() - watches.keys()):  # so that a task whose end nobody tells is not forgotten
-        logs.name_task(task_id, living[task_id].id, living[task_id].project_slug, now)
+        notes.name_task(task_id, living[task_id].id, living[task_id].project_slug, now)
     faults: list[Exception] = []
     pages = 0
     for noted in sorted(watches.values(), key=lambda each: (each.looked_at is not None, each.looked_at)):
@@ -66,27 +66,27 @@ def sweep(now: datetime) -> None:
         raise ExceptionGroup("some logs were not sealed", faults)
 
 
-def _look_again(noted: logs.Watch, now: datetime) -> int:
+def _look_again(noted: notes.Watch, now: datetime) -> int:
     """Look at a log that is no longer written; returns how many pages of CloudWatch's that took."""
-    seen = logs.look_of_seal(noted.task_id) if noted.ended_at is None else None
+    seen = notes.look_of_seal(noted.task_id) if noted.ended_at is None else None
     watch = seen or noted
-    if watch.looked_at and now - watch.looked_at < _SETTLE and (seen or logs.get_seal(watch.task_id)):
+    if watch.looked_at and now - watch.looked_at < _SETTLE and (seen or notes.get_seal(watch.task_id)):
         return 0  # the looks would be too near to each other to agree
     if watch.ended_at is None and _lives(watch):
         return 0
     after, fetched, _ = _look(watch, now)
     given_up = not fetched.whole and now - (watch.ended_at or now) >= _PATIENCE
     if given_up:
-        _seal(after, logs.Seal(after.lines, after.last, "CloudWatch did not show the rest of the log"), now)
+        _seal(after, notes.Seal(after.lines, after.last, "CloudWatch did not show the rest of the log"), now)
     if given_up or _agree(watch, after):
         _hand_over(watch.task_id)
-        logs.unwatch(watch.task_id)
+        notes.unwatch(watch.task_id)
     else:
-        logs.watch(after, now)
+        notes.watch(after, now)
     return fetched.pages
 
 
-def _lives(watch: logs.Watch) -> bool:
+def _lives(watch: notes.Watch) -> bool:
     """Whether a task still runs for its build, which the index of open builds may not show yet."""
     build = builds.get(watch.build_id) if watch.build_id else None
     return build is not None and build.open is not None and (build.task_arn or "").endswith(f"/{watch.task_id}")
@@ -97,16 +97,16 @@ def _hand_over(task_id: str) -> None:
 
     At the last look only: until then the subscription may deliver it, and the sink would get it twice.
     """
-    for lines in logs.fetched_lines(task_id) if settings().log_forwarder else []:
+    for lines in chunks.fetched_lines(task_id) if settings().log_forwarder else []:
         subscription.deliver(cloudwatch.stream_of(task_id), lines)
         logger.info("missed lines handed over", task=task_id, lines=len(lines))
 
 
-def _look(watch: logs.Watch, now: datetime) -> tuple[logs.Watch, _Fetched, bool]:
+def _look(watch: notes.Watch, now: datetime) -> tuple[notes.Watch, _Fetched, bool]:
     """Compare a log with CloudWatch's and seal it if it is whole; returns what there is to remember, and if it was."""
-    known, _ = logs.stored_ids(watch.task_id)
+    known, _ = chunks.stored_ids(watch.task_id)
     fetched = _fetch(watch, known, now)
-    known, last = logs.stored_ids(watch.task_id)
+    known, last = chunks.stored_ids(watch.task_id)
     after = replace(
         watch,
         ended_at=watch.ended_at or now,
@@ -118,18 +118,18 @@ def _look(watch: logs.Watch, now: datetime) -> tuple[logs.Watch, _Fetched, bool]
     )
     sealed = fetched.whole and (last.startswith(_CLOSING) or _agree(watch, after))
     if sealed:
-        _seal(after, logs.Seal(len(known)), now)
+        _seal(after, notes.Seal(len(known)), now)
     return after, fetched, sealed
 
 
-def _agree(one: logs.Watch, other: logs.Watch) -> bool:
+def _agree(one: notes.Watch, other: notes.Watch) -> bool:
     """Whether two looks at a whole log, some time apart, saw the same."""
     if one.looked_at is None or other.looked_at is None or not (one.whole and other.whole):
         return False
     return one.lines == other.lines and other.looked_at - one.looked_at >= _SETTLE
 
 
-def _fetch(watch: logs.Watch, known: set[str], now: datetime) -> _Fetched:
+def _fetch(watch: notes.Watch, known: set[str], now: datetime) -> _Fetched:
     """Store the lines that CloudWatch has and the store has not."""
     fetched = _Fetched(watch.since, watch.last)
     try:
@@ -139,7 +139,7 @@ def _fetch(watch: logs.Watch, known: set[str], now: datetime) -> _Fetched:
                 if missing:
                     events = tuple(batches.Event(line.id, line.timestamp, line.message) for line in gap)
                     batch = batches.Batch("DATA_MESSAGE", cloudwatch.stream_of(watch.task_id), events)
-                    logs.put(batch, now, fetched=True)
+                    chunks.put(batch, now, fetched=True)
                     logger.info("missed lines stored", task=watch.task_id, lines=len(events))
             fetched.pages += 1
             if page:
@@ -155,7 +155,7 @@ def _fetch(watch: logs.Watch, known: set[str], now: datetime) -> _Fetched:
     return fetched
 
 
-def _seal(look: logs.Watch, new: logs.Seal, now: datetime) -> None:
-    if logs.get_seal(look.task_id) != new:
-        logs.seal(look, new, now)
+def _seal(look: notes.Watch, new: notes.Seal, now: datetime) -> None:
+    if notes.get_seal(look.task_id) != new:
+        notes.seal(look, new, now)
         logger.info("log sealed", task=look.task_id, lines=new.lines, gap=new.reason)

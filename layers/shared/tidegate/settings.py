@@ -1,6 +1,7 @@
 """What the stack tells its functions, read from the environment once."""
 
 import os
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Annotated, Literal
 
@@ -41,6 +42,10 @@ class Settings(Struct, frozen=True):
     log_sink_secret: str = ""
     log_forwarder: str = ""
     powertools_service_name: Text = "tidegate"
+
+    def logs_expire(self, now: datetime) -> int:
+        """When what is written of a log now may be deleted, in seconds since 1970."""
+        return int((now + timedelta(days=self.log_retention_days)).timestamp())
 
 
 _LISTS = {"subnets", "security_groups", "git_protocols"}

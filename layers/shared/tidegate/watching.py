@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from tidegate import connections, frames, logs, reading
+from tidegate import chunks, connections, frames, logs, notes, reading
 from tidegate.aws import FAULTS
 from tidegate.connections import Busy, Gone, Subscription
 from tidegate.exceptions import FieldError, InvalidRequest, NotFound, TooManySubscriptions, Unavailable
@@ -60,7 +60,7 @@ class _Log:
         build_id: str,
         tasks: list[str],
         ending: dict[str, Any] | None = None,
-        new: logs.Delivery | None = None,
+        new: chunks.Delivery | None = None,
     ) -> None:
         self.tasks, self.ending = tasks, ending
         self._build_id, self._new = build_id, new
@@ -137,7 +137,7 @@ def leave(connection_id: str) -> None:
         connections.remove(build_id, connection_id)
 
 
-def push_task(task_id: str, clock: Clock, until: datetime, new: logs.Delivery | None = None) -> None:
+def push_task(task_id: str, clock: Clock, until: datetime, new: chunks.Delivery | None = None) -> None:
     """Send new lines of a task's log to its build's viewers; a task that is not known yet is left to the sweep.
 
     `new`: what was just stored of it.
@@ -171,7 +171,7 @@ def sweep(clock: Clock, until: datetime) -> None:
 def _build_of(task_id: str) -> str | None:
     """Which build a task belongs to, asked once for all its batches."""
     if task_id not in _builds:
-        origin = logs.origin(task_id)
+        origin = notes.origin(task_id)
         if origin is None:
             return None
         if len(_builds) >= _KNOWN:
@@ -187,7 +187,7 @@ def _tell(faults: Iterable[Exception]) -> None:
 
 
 def _push(
-    build_id: str, clock: Clock, until: datetime, task_id: str = "", new: logs.Delivery | None = None
+    build_id: str, clock: Clock, until: datetime, task_id: str = "", new: chunks.Delivery | None = None
 ) -> list[Exception]:
     """Serve all viewers of a build side by side; returns what failed, save what is a viewer's own trouble.
 
