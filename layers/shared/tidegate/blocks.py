@@ -16,19 +16,18 @@ from tidegate import batches, phrases
 from tidegate.batches import Event
 
 _GZIP = b"\x1f\x8b"
-_STEP = (
-    1 << 144
-)  # CloudWatch's ids begin with the time in milliseconds, 144 bits to the left; the last bits count lines
+_STEP = 1 << 144  # between ids a millisecond apart: CloudWatch's begin with the time, and end with a count
 _MOST_DIGITS = 100  # of an id; CloudWatch's have 56
 _LATEST = 1 << 62
 
 
 class _Condensed(Struct, array_like=True, frozen=True):
-    """A condensed block: MessagePack's array, of which a reader may take the first fields alone.
+    """A condensed block, as an array of MessagePack's.
 
-    Lines are `start`, `start` and the first of `times` later, and so on; ids grow by one, and by `step` in each
-    millisecond; `odd` is by how much more, where they do not. `span` is from the first id to the last. Numbers in bytes
-    are big-endian, and two's complement.
+    `phrases` is the number of the dictionary. The first line is of the time `start`, and `times` says how many
+    milliseconds each other one is later than the one before; ids grow by one, and by `step` in each millisecond, and
+    where they do not, `odd` says by how much more. `span` is from the first id to the last. Numbers in bytes are
+    big-endian and two's complement; `texts` is what lies between line feeds, deflated.
     """
 
     phrases: int
