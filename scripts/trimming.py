@@ -64,10 +64,25 @@ DEFERRED = (
 )
 # Each session looks through all of the second for each entry of the first.
 TABLES = (("botocore/handlers.py", "BUILTIN_HANDLERS"), ("botocore/utils.py", "EVENT_ALIASES"))
+# Packages that only bring together what their modules hold: the API needs three names, and `asyncio` comes with all.
+COLLECTIONS = (
+    "aws_lambda_powertools/event_handler/__init__.py",
+    "aws_lambda_powertools/utilities/data_classes/__init__.py",
+)
+ON_DEMAND = """
+
+def __getattr__(name):
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(_PLACES[name], __name__), name)
+    return found
+"""
 
 
 def trim(packages: Path) -> None:
-    """Leave of botocore what our services need: their data without prose and other calls, and Amazon's roots."""
+    """Leave of the packages what our calls need, e.g. of botocore's data no prose and no other calls."""
     botocore = packages / "botocore"
     for service in (path for path in (botocore / "data").iterdir() if path.is_dir()):
         if service.name not in SERVICES:
@@ -86,6 +101,8 @@ def trim(packages: Path) -> None:
         _change(packages / name, partial(defer, statement=statement, use=use))
     for name, table in TABLES:
         _change(packages / name, partial(only_ours, table=table))
+    for name in COLLECTIONS:
+        _change(packages / name, on_demand)
 
 
 def _change(source: Path, change: Callable[[str], str]) -> None:
@@ -107,6 +124,31 @@ def defer(source: str, statement: str, use: str) -> str:
     if [source.count(f"\n{statement}\n"), source.count(f"\n{use}"), len(uses)] != [1, 1, 1]:
         raise ValueError(f"expected one {statement!r} and one use of it")
     return source.replace(f"\n{statement}\n", "\n").replace(f"\n{use}", moved)
+
+
+def on_demand(source: str) -> str:
+    """The source of a package that only imports from its modules, which now does so name by name, when asked.
+
+    ValueError if it does anything else.
+    """
+    if ON_DEMAND in source:
+        return source
+    at_once: list[str] = []
+    places: dict[str, str] = {}
+    for node in ast.parse(source).body:
+        match node:
+            case ast.Expr(value=ast.Constant()) | ast.Assign(targets=[ast.Name(id="__all__")]):
+                at_once.append(ast.unparse(node))
+            case ast.ImportFrom(module=str(module), names=names, level=level):
+                named = [each.name for each in names if each.asname is None]
+                # A module hides what it holds under its own name.
+                if module.rpartition(".")[2] in named or len(named) != len(names):
+                    at_once.append(ast.unparse(node))
+                else:
+                    places |= dict.fromkeys(named, "." * level + module)
+            case _:
+                raise ValueError(f"expected imports from modules and __all__, not {ast.unparse(node)}")
+    return "\n".join([*at_once, f"_PLACES = {places!r}", ON_DEMAND])
 
 
 def only_ours(source: str, table: str) -> str:

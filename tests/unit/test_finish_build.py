@@ -47,7 +47,7 @@ def built(tmp_path: Path) -> Path:
     write(data / "endpoints.json", json.dumps(ENDPOINTS))
     write(data.parent / "cacert.pem", Path(DEFAULT_CA_BUNDLE).read_bytes())
     write(data.parent / "__init__.py", "VERSION = 1\n")
-    for name in {name for name, *_ in (*trimming.DEFERRED, *trimming.TABLES)}:
+    for name in {*(name for name, *_ in (*trimming.DEFERRED, *trimming.TABLES)), *trimming.COLLECTIONS}:
         write(data.parents[1] / name, (SITE / name).read_bytes())
     write(tmp_path / "ApiFunction" / "app.py", "def handler(): ...\n")
     return tmp_path

@@ -25,7 +25,7 @@ def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packages = tmp_path_factory.mktemp("layer")
     data = SITE / "botocore" / "data"
     others = [each.name for each in data.iterdir() if each.is_dir() and each.name not in trimming.SERVICES]
-    for name in ("botocore", "urllib3"):
+    for name in ("botocore", "urllib3", "aws_lambda_powertools"):
         ignored = shutil.ignore_patterns("__pycache__", *others) if name == "botocore" else None
         shutil.copytree(SITE / name, packages / name, ignore=ignored)
     (packages / "botocore" / "data" / "polly").mkdir()
@@ -124,6 +124,40 @@ def test_an_import_that_is_not_as_expected_is_refused(change: tuple[str, str]) -
     source = "import os\nfrom a import b\nfrom c import d\n\n\ndef f():\n    x = b(1)\n"
     with pytest.raises(ValueError, match="from a import b"):
         trimming.defer(source.replace(*change), "from a import b", "    x = b(1)\n")
+
+
+def test_a_package_gives_the_same_on_demand(trimmed: Path) -> None:
+    script = (
+        "import importlib, json, sys\n"
+        "package = importlib.import_module(sys.argv[1])\n"
+        "first = getattr(package, 'APIGatewayHttpResolver', package.__name__)\n"
+        "early = [name for name in ('asyncio', 'zipfile') if name in sys.modules]\n"
+        "found = {name: getattr(package, name) for name in package.__all__}\n"
+        "given = {name: [str(type(it)), it.__module__, it.__qualname__] for name, it in found.items()}\n"
+        "try: package.nothing\n"
+        "except AttributeError as error: given['nothing'] = str(error)\n"
+        "print(json.dumps([early, given]))\n"
+    )
+    for name in trimming.COLLECTIONS:
+        package = name.removesuffix("/__init__.py").replace("/", ".")
+        (_, all_at_once), (early, given) = (json.loads(run(each, "-c", script, package)) for each in (SITE, trimmed))
+        assert given == all_at_once
+        assert len(given) > 10
+        assert not early
+
+
+def test_what_bears_its_modules_name_is_imported_at_once() -> None:
+    source = '"""Doc."""\nfrom a.b import b, c\nfrom a.d import E, F\n__all__ = ["E"]\n'
+    changed = trimming.on_demand(source)
+    assert "from a.b import b, c" in changed
+    assert "{'E': 'a.d', 'F': 'a.d'}" in changed
+    assert trimming.on_demand(changed) == changed
+
+
+@pytest.mark.parametrize("statement", ["x = 1", "import a", "from . import a", "def f(): ...", "f()"])
+def test_a_package_that_does_more_is_refused(statement: str) -> None:
+    with pytest.raises(ValueError, match="expected imports from modules"):
+        trimming.on_demand(f"from a.b import C\n{statement}\n")
 
 
 def test_a_changed_package_is_named(trimmed: Path, tmp_path: Path) -> None:
