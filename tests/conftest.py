@@ -12,7 +12,7 @@ from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse
 
 from tests.fakes import FakeEcs
-from tidegate import aws, sites, watching
+from tidegate import aws, notes, sites, watching
 from tidegate.settings import Settings, settings
 
 ROOT = Path(__file__).parent.parent
@@ -81,7 +81,7 @@ def atomic(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 def _forget() -> None:
     settings.cache_clear()
     sites.missing.clear()
-    watching._builds.clear()
+    notes.known_origins.clear()
     watching._tasks.clear()
 
 

@@ -15,7 +15,7 @@ from scripts.events import BUILD, TASK
 from tests.collector import Answer, Clock, Collector
 from tests.fakes import client_error
 from tests.integration.test_logs import CONTEXT, EVENTS, event_id, pack
-from tidegate import aws, batches, builds, forwarding, logs, notes, sink
+from tidegate import aws, batches, builds, logs, notes, sink
 from tidegate.status import Status
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
@@ -54,7 +54,7 @@ def forget() -> None:
     if sink._link.cache_info().currsize:
         sink._link().pool.clear()
     sink._link.cache_clear()
-    forwarding.origins.clear()
+    logs.known_origins.clear()
 
 
 def deliver(*messages: str, task: str = TASK, first: int = 0) -> None:

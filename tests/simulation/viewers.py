@@ -130,13 +130,13 @@ class Show:
             mock.patch.multiple(watching, logger=Silence(), time=SimpleNamespace(sleep=self.world.sleep), **one_by_one),
         ):
             settings.cache_clear()
-            watching._builds.clear()
+            notes.known_origins.clear()
             watching._tasks.clear()
             try:
                 yield
             finally:
                 settings.cache_clear()
-                watching._builds.clear()
+                notes.known_origins.clear()
                 watching._tasks.clear()
 
     # the story

@@ -5,11 +5,7 @@ from datetime import datetime
 
 from tidegate import builds, chunks, notes, otlp, sink
 from tidegate.model import Build
-from tidegate.observability import logger
 from tidegate.settings import settings
-
-origins: dict[str, notes.Origin] = {}  # of tasks that were asked for; a task never changes its build
-_MOST_ORIGINS = 200
 
 
 def forward(new: chunks.Delivery, now: datetime) -> None:
@@ -20,7 +16,6 @@ def forward(new: chunks.Delivery, now: datetime) -> None:
     if new.lines:
         observed = int(now.timestamp() * 1000) * 1_000_000
         sink.send(otlp.requests(_resource(new.task_id), new.events, observed))
-        logger.info("lines sent on", task=new.task_id, lines=new.lines)
 
 
 def _resource(task_id: str) -> dict[str, str | int | None]:
@@ -29,21 +24,12 @@ def _resource(task_id: str) -> dict[str, str | int | None]:
         "service.name": settings().powertools_service_name,
         "aws.ecs.task.id": task_id,
     }
-    origin = _origin(task_id)
+    origin = notes.known_origin(task_id)
     if origin is None:
         return known
     known |= {"tidegate.project.slug": origin.project_slug, "tidegate.build.id": origin.build_id}
     build = builds.get(origin.build_id)
     return known | _described(build, task_id) if build else known
-
-
-def _origin(task_id: str) -> notes.Origin | None:
-    found = origins.get(task_id) or notes.origin(task_id)
-    if found:
-        if len(origins) >= _MOST_ORIGINS:
-            origins.clear()
-        origins[task_id] = found
-    return found
 
 
 def _described(build: Build, task_id: str) -> dict[str, str | int | None]:

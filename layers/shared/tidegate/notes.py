@@ -14,6 +14,9 @@ from tidegate.settings import settings
 
 _SEAL = "~seal"  # in place of an event id
 _WATCHES = "~unsealed"  # in place of a task id
+_MOST_KNOWN = 1000
+
+known_origins: "dict[str, Origin]" = {}  # of tasks that have written
 
 
 class Seal(Struct, frozen=True, rename="camel"):
@@ -76,6 +79,18 @@ def origin(task_id: str) -> Origin | None:
     """Whose log a task writes; `None` if that is not noted (yet)."""
     item = _note(_WATCHES, task_id) or _note(task_id, _SEAL)
     return msgspec.convert(item, Origin) if item and item.get("projectSlug") else None
+
+
+def known_origin(task_id: str) -> Origin | None:
+    """Whose log a task writes, asked once for all its batches: a task never changes its build."""
+    if task_id not in known_origins:
+        found = origin(task_id)
+        if found is None:
+            return None
+        if len(known_origins) >= _MOST_KNOWN:
+            known_origins.clear()
+        known_origins[task_id] = found
+    return known_origins[task_id]
 
 
 def watch(new: Watch, now: datetime) -> None:

@@ -6,31 +6,28 @@ an id that the viewer knows (docs/contract.md, the live log).
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
-
-from msgspec import Struct
 
 from tidegate import chunks, connections, frames, logs, notes, reading
 from tidegate.aws import FAULTS
 from tidegate.connections import Busy, Gone, Subscription
 from tidegate.exceptions import FieldError, InvalidRequest, NotFound, TooManySubscriptions, Unavailable
 from tidegate.observability import logger
+from tidegate.sheets import Log, look
 
 MAX_BUILDS = 10  # that one connection may follow
-_MOST = 100_000  # lines; a frame is full of bytes long before
 _AT_ONCE = 32  # viewers that are sent to side by side
 _NEED = timedelta(seconds=5)  # of the lease, to send one frame and to say so
 _PEACE = timedelta(seconds=5)  # for a viewer that did not take a frame
 _PAUSE = 0.5  # seconds until it is tried again by who has the time
-_KNOWN = 1000  # tasks whose build a function remembers
+_KNOWN = 1000  # tasks whose builds' other tasks a function remembers
 
 Clock = Callable[[], datetime]
 
-_builds: dict[str, str] = {}  # of the tasks that have written
-_tasks: dict[str, list[str]] = {}  # of the builds of those of them that somebody watched, the task among them
+_tasks: dict[str, list[str]] = {}  # of the builds of tasks that wrote while somebody watched, the task among them
 
 
 class _Lost(Exception):
@@ -39,77 +36,6 @@ class _Lost(Exception):
 
 class _Late(Exception):
     """The time that there was for sending is over."""
-
-
-class _Sheet(Struct, frozen=True):
-    """A page of a log, ready to be sent."""
-
-    frames: list[bytes]
-    cursor: str | None
-    more: bool
-
-
-class _Log:
-    """A build's log as it is to be sent; the first page from each cursor is read once for all who stand there.
-
-    `ending` is what to tell of its end, once it has one. `new` was just stored: who has all before it needs no more.
-    """
-
-    def __init__(
-        self,
-        build_id: str,
-        tasks: list[str],
-        ending: dict[str, Any] | None = None,
-        new: chunks.Delivery | None = None,
-    ) -> None:
-        self.tasks, self.ending = tasks, ending
-        self._build_id, self._new = build_id, new
-        self._whole: dict[str | None, list[_Sheet]] = {}
-        self._first: dict[str | None, _Sheet] = {}
-        self._rest: dict[str | None, Iterator[_Sheet]] = {}
-
-    def first(self, cursor: str | None) -> _Sheet:
-        """The next page after a cursor."""
-        if cursor not in self._first and (whole := self._at_once(cursor)):
-            self._whole[cursor], self._first[cursor] = whole, whole[0]
-        elif cursor not in self._first:
-            reader = self._read(cursor)
-            self._first[cursor], self._rest[cursor] = next(reader), reader
-        return self._first[cursor]
-
-    def sheets(self, cursor: str | None) -> Iterator[_Sheet]:
-        """All pages after a cursor."""
-        sheet = self.first(cursor)
-        yield sheet
-        if cursor in self._whole:
-            yield from self._whole[cursor][1:]
-        elif sheet.more:  # the first viewer reads on, any other from there once more
-            yield from self._rest.pop(cursor, None) or self._read(sheet.cursor)
-
-    def news(self, cursor: str | None) -> bool:
-        """Whether there is anything to tell who stands at the cursor."""
-        return bool(self.first(cursor).frames or self.ending)
-
-    def _at_once(self, cursor: str | None) -> list[_Sheet]:
-        """All pages, if they can be told without reading what is stored."""
-        sheets: list[_Sheet] = []
-        found = logs.pages_of(self._new, self.tasks, cursor, frames.LINES) if self._new else None
-        for lines, after in found or ():
-            sheets.append(_Sheet([frames.of_json(self._build_id, cursor, after, lines)], after, more=True))
-            cursor = after
-        return sheets
-
-    def _read(self, cursor: str | None) -> Iterator[_Sheet]:
-        for page in logs.pages(self.tasks, cursor, _MOST, frames.LINES):
-            sent = frames.lines(self._build_id, cursor, page.cursor, page.lines) if page.lines else ()
-            yield _Sheet([*sent], page.cursor, page.more)
-            cursor = page.cursor
-
-
-def _look(build_id: str, now: datetime) -> _Log:
-    view = reading.outlook(build_id, now)
-    about = {"status": view.build.status, "sealed": view.sealed, "lineCount": view.line_count, "gaps": view.gaps}
-    return _Log(build_id, view.tasks, about if view.over else None)
 
 
 def subscribe(build_id: str, cursor: str | None, connection_id: str, clock: Clock, until: datetime) -> None:
@@ -128,7 +54,7 @@ def subscribe(build_id: str, cursor: str | None, connection_id: str, clock: Cloc
     new = Subscription(build_id, connection_id, cursor)
     connections.subscribe(new, clock())
     logger.info("viewer subscribed", build_id=build_id, connection=connection_id)
-    _serve(new, _look(build_id, clock()), clock, until, patient=True)
+    _serve(new, look(build_id, clock()), clock, until, patient=True)
 
 
 def leave(connection_id: str) -> None:
@@ -143,12 +69,12 @@ def push_task(task_id: str, clock: Clock, until: datetime, new: chunks.Delivery 
     `new`: what was just stored of it.
     """
     try:
-        build_id = _build_of(task_id)
+        origin = notes.known_origin(task_id)
     except FAULTS as fault:
         _tell([fault])
         return
-    if build_id:
-        _tell(_push(build_id, clock, until, task_id, new))
+    if origin:
+        _tell(_push(origin.build_id, clock, until, task_id, new))
 
 
 def push(build_id: str, clock: Clock, until: datetime) -> None:
@@ -168,19 +94,6 @@ def sweep(clock: Clock, until: datetime) -> None:
         raise ExceptionGroup("some viewers were not served", faults)
 
 
-def _build_of(task_id: str) -> str | None:
-    """Which build a task belongs to, asked once for all its batches."""
-    if task_id not in _builds:
-        origin = notes.origin(task_id)
-        if origin is None:
-            return None
-        if len(_builds) >= _KNOWN:
-            _builds.clear()
-            _tasks.clear()
-        _builds[task_id] = origin.build_id
-    return _builds[task_id]
-
-
 def _tell(faults: Iterable[Exception]) -> None:
     for fault in faults:
         logger.error("viewers not served", exc_info=fault)
@@ -197,8 +110,10 @@ def _push(
         viewers = connections.of_build(build_id)
         if not viewers:
             return []
-        log = _Log(build_id, _tasks[task_id], new=new) if task_id in _tasks else _look(build_id, clock())
+        log = Log(build_id, _tasks[task_id], new=new) if task_id in _tasks else look(build_id, clock())
         if task_id in log.tasks:
+            if len(_tasks) >= _KNOWN:
+                _tasks.clear()
             _tasks[task_id] = log.tasks
         for cursor in {viewer.cursor for viewer in viewers if not viewer.leased(clock())}:
             log.first(cursor)
@@ -220,7 +135,7 @@ def _side_by_side(viewers: list[Subscription], serve: Callable[[Subscription], l
         return [fault for faults in threads.map(serve, viewers) for fault in faults]
 
 
-def _served(viewer: Subscription, log: _Log, clock: Clock, until: datetime) -> list[Exception]:
+def _served(viewer: Subscription, log: Log, clock: Clock, until: datetime) -> list[Exception]:
     try:
         _serve(viewer, log, clock, until)
     except (*FAULTS, Unavailable) as fault:
@@ -228,7 +143,7 @@ def _served(viewer: Subscription, log: _Log, clock: Clock, until: datetime) -> l
     return []
 
 
-def _serve(viewer: Subscription, log: _Log, clock: Clock, until: datetime, *, patient: bool = False) -> None:
+def _serve(viewer: Subscription, log: Log, clock: Clock, until: datetime, *, patient: bool = False) -> None:
     """Send one viewer what it has not got, unless somebody is at it, who is told that there may be more now."""
     seen: Subscription | None = viewer
     lease = uuid4().hex
@@ -244,7 +159,7 @@ def _serve(viewer: Subscription, log: _Log, clock: Clock, until: datetime, *, pa
             if seen and seen.lease == lease:
                 _hold(_Turn(seen, clock, until, patient=patient), log, clock)
                 return
-        log = _look(viewer.build_id, clock())  # what was read may be older than a wish that we answer for now
+        log = look(viewer.build_id, clock())  # what was read may be older than a wish that we answer for now
 
 
 class _Turn:
@@ -255,7 +170,7 @@ class _Turn:
         self._clock, self._until, self._patient = clock, until, patient
         self._ends = clock() + connections.LEASE
 
-    def send(self, log: _Log) -> bool:
+    def send(self, log: Log) -> bool:
         """Send all there is; whether that was all for now, so that the lease is given back."""
         for sheet in log.sheets(self.cursor):
             for frame in sheet.frames:
@@ -292,13 +207,13 @@ class _Turn:
         return True
 
 
-def _hold(turn: _Turn, log: _Log, clock: Clock) -> None:
+def _hold(turn: _Turn, log: Log, clock: Clock) -> None:
     """Send to a viewer until nothing is left and nobody wishes for more, or it cannot go on."""
     held = turn.held
     keys: dict[str, Any] = {"build_id": held.build_id, "connection": held.connection_id}
     try:
         while not turn.send(log):
-            log = _look(held.build_id, clock())
+            log = look(held.build_id, clock())
     except Gone:
         logger.info("viewer gone", **keys)
         connections.remove(held.build_id, held.connection_id)
