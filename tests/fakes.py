@@ -1,5 +1,7 @@
 """ECS and viewers' connections as the controller sees them, without a network, and told what to refuse."""
 
+import base64
+import gzip
 import json
 from collections import deque
 from types import SimpleNamespace
@@ -108,6 +110,13 @@ class FakeConnections:
         return {}
 
 
+def lines_of(frame: dict[str, Any]) -> list[dict[str, Any]]:
+    """A frame's lines, whichever way they came."""
+    if "gzip" not in frame:
+        return list(frame["lines"])
+    return list(json.loads(gzip.decompress(base64.b64decode(frame["gzip"]))))
+
+
 class Client:
     """A viewer that keeps to docs/contract.md, the live log."""
 
@@ -123,7 +132,7 @@ class Client:
             self.end, self.cursor = frame, frame["cursor"]
             return
         assert frame["type"] == "lines", frame
-        news = [line for line in frame["lines"] if line["id"] not in self.lines]
+        news = [line for line in lines_of(frame) if line["id"] not in self.lines]
         for line in news:
             if "parts" not in line:
                 self.lines[line["id"]] = line["message"]

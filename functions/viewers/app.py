@@ -38,8 +38,9 @@ def _act(connection_id: str, route: str, body: str) -> bytes | None:
         message = inputs.parse_json_object(body.encode())
         match route:
             case "subscribe":
-                build_id, cursor = inputs.parse_subscription(message)
-                watching.subscribe(build_id, cursor, connection_id, _now, _now() + _SENDING)
+                build_id, cursor, encoding = inputs.parse_subscription(message)
+                wanted = connections.Subscription(build_id, connection_id, cursor, encoding=encoding)
+                watching.subscribe(wanted, _now, _now() + _SENDING)
                 return None
             case "ping":
                 inputs.parse_nothing({name: value for name, value in message.items() if name != "action"})

@@ -20,7 +20,7 @@ from tests.benchmarks import forwarder
 from tests.benchmarks.forwarder import ROOT
 
 SIZES = {100: 6, 1_000: 4}  # lines, and how often they are handled
-SIDES = ("floor", "handler", "sink", "both")
+SIDES = ("floor", "handler", "sink", "both", "plain")  # both: a viewer that takes gzip; plain: one that does not
 CONNECTION = "benchmark="
 
 
@@ -35,8 +35,8 @@ def main() -> None:
     environment = _environment(f"http://127.0.0.1:{ports.get()}", addresses.get())
     with tempfile.TemporaryDirectory() as folder:
         lines = forwarder.build_output(Path(folder) / "site")
-        print("| lines | floor, M | handler | ratio | with a sink | ratio | with a sink and a viewer | ratio |")
-        print("|---|---|---|---|---|---|---|---|")
+        print("| lines | floor | handler | ratio | with a sink | ratio | and a viewer, gzip | ratio | plain | ratio |")
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for count, calls in SIZES.items():
             data = Path(folder) / f"{count}.txt"
             data.write_text("\n".join(forwarder.delivery(lines, count, number) for number in range(calls + 1)))
@@ -74,7 +74,7 @@ def _environment(endpoint: str, taker: str) -> dict[str, str]:
 
 def _instructions(side: str, data: Path, calls: int, environment: dict[str, str]) -> float:
     """Instructions of one call, once warm."""
-    own = {"LOG_SINK_URL": environment["TAKER"] + "/v1/logs"} if side in {"sink", "both"} else {}
+    own = {"LOG_SINK_URL": environment["TAKER"] + "/v1/logs"} if side in {"sink", "both", "plain"} else {}
     counts = []
     for number in (1, calls):
         command = [sys.executable, "-m", "tests.benchmarks.sending", "prepare", side]
@@ -102,8 +102,8 @@ def _prepare(side: str) -> None:
         aws.dynamodb().create_table(TableName=name, **{key: properties[key] for key in wanted if key in properties})
     builds.create(replace(BUILD, status=Status.BUILDING, deadline=now + timedelta(hours=1)))
     notes.name_task(TASK, BUILD.id, BUILD.project_slug, now)
-    if side == "both":
-        connections.subscribe(Subscription(BUILD.id, CONNECTION, None), now)
+    if side in {"both", "plain"}:
+        connections.subscribe(Subscription(BUILD.id, CONNECTION, encoding="gzip" if side == "both" else None), now)
 
 
 def _side(name: str) -> Callable[[Any], Any]:

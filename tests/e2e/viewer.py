@@ -7,18 +7,21 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.fakes import lines_of
+
 SECONDS = 60
 
 
 class Viewer:
     """Follows a build over one connection after another; holds its lines and, in the end, the last frame."""
 
-    def __init__(self, port: int, build_id: str) -> None:
+    def __init__(self, port: int, build_id: str, encoding: str | None = None) -> None:
         self.lines: list[tuple[str, str]] = []
         self.end: dict[str, Any] | None = None
         self.repeated = 0
         self._port = port
         self._build_id = build_id
+        self._encoding = {"encoding": encoding} if encoding else {}
         self._cursor: str | None = None
         self._pieces: dict[str, dict[int, str]] = {}
         self._known: set[str] = set()
@@ -36,7 +39,7 @@ class Viewer:
         # No pings of the library's own: it answers for a client that does not read for a while.
         opened = connect(f"ws://127.0.0.1:{self._port}", proxy=None, ping_interval=None)
         self._connection = self._open.enter_context(opened)
-        ask = {"action": "subscribe", "buildId": self._build_id}
+        ask = {"action": "subscribe", "buildId": self._build_id, **self._encoding}
         self._connection.send(json.dumps(ask | ({"cursor": self._cursor} if self._cursor else {})))
 
     def follow(self, lines: int | None = None) -> None:
@@ -67,7 +70,7 @@ class Viewer:
 
     def _take(self, frame: dict[str, Any]) -> None:
         new = frame["after"] == self._cursor
-        for line in frame["lines"]:
+        for line in lines_of(frame):
             message = self._whole(line)
             if message is None:
                 continue

@@ -54,7 +54,7 @@ def forget() -> None:
     if sink._link.cache_info().currsize:
         sink._link().pool.clear()
     sink._link.cache_clear()
-    logs.known_origins.clear()
+    notes.known_origins.clear()
 
 
 def deliver(*messages: str, task: str = TASK, first: int = 0) -> None:

@@ -1,5 +1,6 @@
 """The live log against moto and viewers that are told what to do."""
 
+import random
 import threading
 import time
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from tests.fakes import Client, FakeConnections, client_error
 from tests.integration.test_logs import CONTEXT, batch, event_id, pack
 from tests.integration.test_logs import send as store
 from tidegate import aws, builds, chunks, connections, frames, logs, notes, reading, watching
+from tidegate.connections import Subscription
 from tidegate.exceptions import InvalidRequest, NotFound, TooManySubscriptions
 from tidegate.settings import Settings
 from tidegate.status import Status
@@ -60,8 +62,8 @@ def end(status: Status = Status.READY) -> None:
     builds.save(build, replace(build, status=status, finished_at=NOW, open=None), NOW)
 
 
-def subscribe(clock: Clock, name: str = "a", cursor: str | None = None) -> None:
-    watching.subscribe(BUILD.id, cursor, name, clock, clock() + 15 * SECOND)
+def subscribe(clock: Clock, name: str = "a", cursor: str | None = None, encoding: str | None = None) -> None:
+    watching.subscribe(Subscription(BUILD.id, name, cursor, encoding=encoding), clock, clock() + 15 * SECOND)
 
 
 def push(clock: Clock) -> None:
@@ -175,7 +177,7 @@ def test_build_that_has_ended_is_told_at_once(clock: Clock, viewers: FakeConnect
 def test_build_that_never_had_a_task_ends_too(clock: Clock, viewers: FakeConnections) -> None:
     waiting = replace(BUILD, id="01JD6Q2V8W3M4N5P6R7S8T9VAC", tasks=(), task_arn=None, status=Status.QUEUED)
     builds.create(waiting)
-    watching.subscribe(waiting.id, None, "a", clock, clock() + SECOND)
+    watching.subscribe(Subscription(waiting.id, "a"), clock, clock() + SECOND)
     assert viewers.frames == {}
     builds.save(waiting, replace(waiting, status=Status.CANCELED, finished_at=NOW, open=None), NOW)
     watching.sweep(clock, clock() + SECOND)
@@ -274,6 +276,34 @@ def test_batch_of_many_frames_can_be_left_at_each(clock: Clock, viewers: FakeCon
             assert first.id == frame["lines"][0]["id"]
 
 
+def test_viewer_may_take_its_lines_compressed(clock: Clock, viewers: FakeConnections) -> None:
+    texts = [f"{number} " + 'é\x1b,{"id":"' * 60 for number in range(300)]
+    forward(enumerate(texts[:20]), clock)
+    subscribe(clock, "a", encoding="gzip")
+    subscribe(clock, "b")
+    forward(enumerate(texts[20:40], 20), clock)
+    forward(enumerate(texts[40:], 40), clock)
+    assert lines(viewers, "a") == lines(viewers, "b") == texts
+    _, stored, new = viewers.frames["a"]
+    assert stored.keys() == new.keys() == {"type", "buildId", "after", "cursor", "gzip"}
+    assert new["after"] == stored["cursor"]
+    assert new["cursor"] == viewers.frames["b"][-1]["cursor"]
+    end()
+    notes.seal(notes.Watch(TASK), notes.Seal(300), NOW)
+    watching.push(BUILD.id, clock, clock() + 5 * SECOND)
+    assert client(viewers, "a").end == client(viewers, "b").end
+
+
+def test_lines_that_do_not_get_smaller_come_as_they_are(clock: Clock, viewers: FakeConnections) -> None:
+    chance = random.Random(7)
+    texts = ["".join(map(chr, chance.choices(range(0x4E00, 0x9FFF), k=20_000))) for _ in range(4)]
+    subscribe(clock, encoding="gzip")
+    forward(enumerate(texts[:2]), clock)
+    forward(enumerate(texts[2:], 2), clock)
+    assert lines(viewers) == texts
+    assert all("lines" in frame or len(frame["gzip"]) <= frames.LARGEST for frame in viewers.frames["a"])
+
+
 @pytest.mark.parametrize(
     ("before", "new"),
     [([3, 4], [1, 2]), ([2, 3], [1, 2]), ([1, 2], [2, 3]), ([1, 4], [2, 3]), ([1, 2], [1, 2])],
@@ -326,15 +356,15 @@ def test_cursor_of_a_long_log_stays_short(
 def test_unknown_build_wrong_cursor_and_too_many_builds_write_nothing(clock: Clock, viewers: FakeConnections) -> None:
     until = clock() + SECOND
     with pytest.raises(NotFound):
-        watching.subscribe("01JD6R00000000000000000000", None, "a", clock, until)
+        watching.subscribe(Subscription("01JD6R00000000000000000000", "a"), clock, until)
     with pytest.raises(InvalidRequest) as refused:
-        watching.subscribe(BUILD.id, "x", "a", clock, until)
+        watching.subscribe(Subscription(BUILD.id, "a", "x"), clock, until)
     assert refused.value.errors[0].field == "cursor"
     assert subscriptions() == []
     for number in range(watching.MAX_BUILDS):
         build = replace(BUILD, id=f"01JD6Q2V8W3M4N5P6R7S8T9V{number:02}")
         builds.create(build)
-        watching.subscribe(build.id, None, "a", clock, until)
+        watching.subscribe(Subscription(build.id, "a"), clock, until)
     with pytest.raises(TooManySubscriptions):
         subscribe(clock)
     assert len(subscriptions()) == watching.MAX_BUILDS
@@ -455,7 +485,7 @@ def test_build_that_cannot_be_read_keeps_no_other_from_its_viewers(clock: Clock,
     other = replace(BUILD, id=f"{BUILD.id[:-1]}9", tasks=(), task_arn=None)
     builds.create(other)
     subscribe(clock, "a")
-    watching.subscribe(other.id, None, "b", clock, clock() + 15 * SECOND)
+    watching.subscribe(Subscription(other.id, "b"), clock, clock() + 15 * SECOND)
     builds.save(other, replace(other, status=Status.CANCELED, finished_at=NOW, open=None), NOW)
     strange = aws.to_item(aws.plain(BUILD)) | {"status": {"S": "paused"}}
     aws.dynamodb().put_item(TableName="BuildsTable", Item=strange)
@@ -522,7 +552,7 @@ def test_one_that_lost_its_lease_stops(clock: Clock, viewers: FakeConnections) -
         watching.push(BUILD.id, clock, clock() + 5 * SECOND)
 
     viewers.troubles["a"] = hang
-    watching.subscribe(BUILD.id, None, "a", clock, clock() + timedelta(minutes=5))
+    watching.subscribe(Subscription(BUILD.id, "a"), clock, clock() + timedelta(minutes=5))
     found = client(viewers)
     assert len(found.lines) == 1000
     assert sum(len(frame["lines"]) for frame in viewers.frames["a"]) < 1000 + 200, "the frame under way, and no more"

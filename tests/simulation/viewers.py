@@ -21,6 +21,7 @@ from tests.simulation.dynamodb import Index, Paginator, SimDynamo, Table, _all_u
 from tests.simulation.stack import ENVIRONMENT, Silence
 from tests.simulation.world import EPOCH, World, client_error
 from tidegate import aws, builds, chunks, notes, watching
+from tidegate.connections import Subscription
 from tidegate.settings import settings
 from tidegate.status import Status
 
@@ -214,7 +215,7 @@ class Show:
 
         def do() -> None:
             until = self._now() + timedelta(seconds=15)
-            watching.subscribe(BUILD.id, cursor, connection, self._now, until)
+            watching.subscribe(Subscription(BUILD.id, connection, cursor), self._now, until)
 
         def again() -> None:
             if connection in self.open:

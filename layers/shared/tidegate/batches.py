@@ -100,13 +100,17 @@ def inflate(block: bytes) -> bytes:
 
 def deflate(lines: memoryview) -> bytes:
     """A block of lines, given as JSON objects with commas between."""
+    return gzip(b'{"logEvents":[', lines, b"]}")
+
+
+def gzip(*pieces: bytes | memoryview) -> bytes:
+    """The pieces together, compressed: to a sixth or so, in little time."""
     from isal import isal_zlib
 
     stream = isal_zlib.compressobj(1, wbits=_GZIP)
-    pieces: tuple[bytes | memoryview, ...] = (b'{"logEvents":[', lines, b"]}")  # each by itself, which copies nothing
-    if len(lines) < _PIECE:
+    if sum(map(len, pieces)) < _PIECE:
         pieces = (b"".join(pieces),)  # isal hardly compresses less than 32 KB that follow on something
-    return b"".join([*map(stream.compress, pieces), stream.flush()])
+    return b"".join([*map(stream.compress, pieces), stream.flush()])  # piece by piece, which copies nothing
 
 
 def outline(body: bytes) -> Outline | None:

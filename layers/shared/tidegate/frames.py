@@ -5,11 +5,13 @@ from typing import Any
 
 import msgspec
 
+from tidegate import batches
 from tidegate.exceptions import Problem
 from tidegate.model import LogLine
 
 LARGEST = 120 * 1024  # API Gateway takes 128 KB
 LINES = 96 * 1024  # of a frame, which has two cursors as well
+PACKED = 512 * 1024  # of a compressed frame, before it is
 
 PONG = b'{"type":"pong"}'
 
@@ -30,6 +32,14 @@ def lines(build_id: str, after: str | None, cursor: str | None, found: Sequence[
 def of_json(build_id: str, after: str | None, cursor: str, found: bytes) -> bytes:
     """Lines between two cursors that are JSON already, with commas between, at most `LINES` bytes of them."""
     return b"".join((_lines(build_id, after, cursor, ())[: -len(b"]}")], found, b"]}"))
+
+
+def packed(build_id: str, after: str | None, cursor: str | None, found: bytes) -> bytes | None:
+    """Such lines as base64 of gzip of a JSON array; `None` if that is too large for a frame."""
+    data = batches.gzip(b"[", found, b"]")
+    about = {"type": "lines", "buildId": build_id, "after": after, "cursor": cursor}
+    frame = msgspec.json.encode({**about, "gzip": data})
+    return frame if len(frame) <= LARGEST else None
 
 
 def end(build_id: str, cursor: str | None, about: Mapping[str, Any]) -> bytes:

@@ -108,17 +108,24 @@ def parse_nothing(body: Mapping[str, Any]) -> None:
         raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
 
 
-def parse_subscription(body: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Check a viewer's wish to follow a build, or raise InvalidRequest; returns the build's id and the cursor."""
+def parse_subscription(body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    """Check a viewer's wish to follow a build, or raise InvalidRequest; returns the build's id, cursor and encoding."""
     rules: dict[str, Callable[[Any], Any]] = {
         "action": str,
         "buildId": lambda value: build_id(_text(value, 26)),
         "cursor": _cursor,
+        "encoding": _encoding,
     }
     values, errors = _checked(body, rules, ("buildId",))
     if errors:
         raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
-    return values["buildId"], values.get("cursor")
+    return values["buildId"], values.get("cursor"), values.get("encoding")
+
+
+def _encoding(value: Any) -> str:
+    if value != "gzip":
+        raise ValueError("must be gzip, or left out")
+    return "gzip"
 
 
 def _cursor(value: Any) -> str:

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from tidegate import chunks, frames, logs, reading
 
 _MOST = 100_000  # lines; a frame is full of bytes long before
+_Place = tuple[str | None, str | None]  # a cursor, and the encoding for who stands there
 
 
 class Sheet(Struct, frozen=True):
@@ -20,7 +22,7 @@ class Sheet(Struct, frozen=True):
 
 
 class Log:
-    """A build's log as it is to be sent; the first page from each cursor is read once for all who stand there.
+    """A build's log as it is to be sent; the first page from each cursor is made once for all who stand there.
 
     `ending` is what to tell of its end, once it has one. `new` was just stored: who has all before it needs no more.
     """
@@ -34,46 +36,58 @@ class Log:
     ) -> None:
         self.tasks, self.ending = tasks, ending
         self._build_id, self._new = build_id, new
-        self._whole: dict[str | None, list[Sheet]] = {}
-        self._first: dict[str | None, Sheet] = {}
-        self._rest: dict[str | None, Iterator[Sheet]] = {}
+        self._whole: dict[_Place, list[Sheet]] = {}
+        self._first: dict[_Place, Sheet] = {}
+        self._rest: dict[_Place, Iterator[Sheet]] = {}
 
-    def first(self, cursor: str | None) -> Sheet:
-        """The next page after a cursor."""
-        if cursor not in self._first and (whole := self._at_once(cursor)):
-            self._whole[cursor], self._first[cursor] = whole, whole[0]
-        elif cursor not in self._first:
-            reader = self._read(cursor)
-            self._first[cursor], self._rest[cursor] = next(reader), reader
-        return self._first[cursor]
+    def first(self, cursor: str | None, encoding: str | None) -> Sheet:
+        """The next page after a cursor, for who takes lines so encoded."""
+        place = cursor, encoding
+        if place not in self._first and (whole := self._at_once(cursor, encoding)):
+            self._whole[place], self._first[place] = whole, whole[0]
+        elif place not in self._first:
+            reader = self._read(cursor, encoding)
+            self._first[place], self._rest[place] = next(reader), reader
+        return self._first[place]
 
-    def sheets(self, cursor: str | None) -> Iterator[Sheet]:
+    def sheets(self, cursor: str | None, encoding: str | None) -> Iterator[Sheet]:
         """All pages after a cursor."""
-        sheet = self.first(cursor)
+        place, sheet = (cursor, encoding), self.first(cursor, encoding)
         yield sheet
-        if cursor in self._whole:
-            yield from self._whole[cursor][1:]
+        if place in self._whole:
+            yield from self._whole[place][1:]
         elif sheet.more:  # the first viewer reads on, any other from there once more
-            yield from self._rest.pop(cursor, None) or self._read(sheet.cursor)
+            yield from self._rest.pop(place, None) or self._read(sheet.cursor, encoding)
 
-    def news(self, cursor: str | None) -> bool:
+    def news(self, cursor: str | None, encoding: str | None) -> bool:
         """Whether there is anything to tell who stands at the cursor."""
-        return bool(self.first(cursor).frames or self.ending)
+        return bool(self.first(cursor, encoding).frames or self.ending)
 
-    def _at_once(self, cursor: str | None) -> list[Sheet]:
+    def _at_once(self, cursor: str | None, encoding: str | None) -> list[Sheet]:
         """All pages, if they can be told without reading what is stored."""
         sheets: list[Sheet] = []
-        found = logs.pages_of(self._new, self.tasks, cursor, frames.LINES) if self._new else None
+        most = frames.PACKED if encoding else frames.LINES
+        found = logs.pages_of(self._new, self.tasks, cursor, most) if self._new else None
         for lines, after in found or ():
-            sheets.append(Sheet([frames.of_json(self._build_id, cursor, after, lines)], after, more=True))
+            write = frames.packed if encoding else frames.of_json
+            frame = write(self._build_id, cursor, after, lines)
+            if frame is None:
+                return []
+            sheets.append(Sheet([frame], after, more=True))
             cursor = after
         return sheets
 
-    def _read(self, cursor: str | None) -> Iterator[Sheet]:
+    def _read(self, cursor: str | None, encoding: str | None) -> Iterator[Sheet]:
         for page in logs.pages(self.tasks, cursor, _MOST, frames.LINES):
-            sent = frames.lines(self._build_id, cursor, page.cursor, page.lines) if page.lines else ()
-            yield Sheet([*sent], page.cursor, page.more)
+            yield Sheet(self._frames(cursor, page, encoding) if page.lines else [], page.cursor, page.more)
             cursor = page.cursor
+
+    def _frames(self, cursor: str | None, page: logs.Page, encoding: str | None) -> list[bytes]:
+        if encoding:
+            frame = frames.packed(self._build_id, cursor, page.cursor, msgspec.json.encode(page.lines)[1:-1])
+            if frame:
+                return [frame]
+        return [*frames.lines(self._build_id, cursor, page.cursor, page.lines)]
 
 
 def look(build_id: str, now: datetime) -> Log:

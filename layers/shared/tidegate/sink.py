@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from tidegate import aws, otlp
+from tidegate import aws, batches, otlp
 from tidegate.observability import count, logger, measure
 from tidegate.settings import settings
 
@@ -33,7 +33,6 @@ _TEMPORARY = {0, 429, 502, 503, 504}  # 0: no answer at all
 _REFUSED_KEY = {401, 403}
 _MOST_ANSWER = 64 * 1024
 _PACKET = 1_000  # bytes, which cost nothing to send
-_QUICKLY = 1  # level of compression: a sixth of the bytes, whose way out of AWS costs more than their compression
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\x20-\x7e\t]+")
 _OURS = {"content-type": "application/x-protobuf", "user-agent": "tidegate"}
@@ -137,7 +136,7 @@ def _post(link: _Link, body: bytes) -> _Answer:
 
     headers = {**link.headers, **_OURS}
     if len(body) > _PACKET:
-        body, headers["content-encoding"] = _gzip(body), "gzip"
+        body, headers["content-encoding"] = batches.gzip(body), "gzip"
     try:
         answer = link.pool.request(
             "POST", settings().log_sink_url, body=body, headers=headers, redirect=False, preload_content=False
@@ -150,13 +149,6 @@ def _post(link: _Link, body: bytes) -> _Answer:
     else:
         answer.close()
     return _Answer(answer.status, given, answer.headers.get("content-type", ""), answer.headers.get("retry-after", ""))
-
-
-def _gzip(body: bytes) -> bytes:
-    from isal import isal_zlib
-
-    stream = isal_zlib.compressobj(_QUICKLY, wbits=16 + 15)  # zlib's word for gzip
-    return stream.compress(body) + stream.flush()
 
 
 def _told(answer: _Answer, headers: Mapping[str, str]) -> str:

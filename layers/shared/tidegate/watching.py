@@ -38,23 +38,22 @@ class _Late(Exception):
     """The time that there was for sending is over."""
 
 
-def subscribe(build_id: str, cursor: str | None, connection_id: str, clock: Clock, until: datetime) -> None:
+def subscribe(new: Subscription, clock: Clock, until: datetime) -> None:
     """Let a connection follow a build, and send it what there is so far, as much as can be sent until then.
 
     Raises NotFound, TooManySubscriptions, or InvalidRequest for a wrong cursor; nothing is written then.
     """
     try:
-        if cursor:
-            logs.check_cursor(cursor)
+        if new.cursor:
+            logs.check_cursor(new.cursor)
     except logs.BadCursor as error:
         raise InvalidRequest(errors=(FieldError("cursor", str(error)),)) from error
-    reading.outlook(build_id, clock())
-    if len({*connections.builds_of(connection_id), build_id}) > MAX_BUILDS:
+    reading.outlook(new.build_id, clock())
+    if len({*connections.builds_of(new.connection_id), new.build_id}) > MAX_BUILDS:
         raise TooManySubscriptions(f"A connection may follow {MAX_BUILDS} builds")
-    new = Subscription(build_id, connection_id, cursor)
     connections.subscribe(new, clock())
-    logger.info("viewer subscribed", build_id=build_id, connection=connection_id)
-    _serve(new, look(build_id, clock()), clock, until, patient=True)
+    logger.info("viewer subscribed", build_id=new.build_id, connection=new.connection_id)
+    _serve(new, look(new.build_id, clock()), clock, until, patient=True)
 
 
 def leave(connection_id: str) -> None:
@@ -115,8 +114,8 @@ def _push(
             if len(_tasks) >= _KNOWN:
                 _tasks.clear()
             _tasks[task_id] = log.tasks
-        for cursor in {viewer.cursor for viewer in viewers if not viewer.leased(clock())}:
-            log.first(cursor)
+        for place in {(viewer.cursor, viewer.encoding) for viewer in viewers if not viewer.leased(clock())}:
+            log.first(*place)
     except NotFound:
         logger.warning("viewers of an unknown build", build_id=build_id)
         return []
@@ -152,7 +151,7 @@ def _serve(viewer: Subscription, log: Log, clock: Clock, until: datetime, *, pat
             seen = connections.wish(seen)
             if seen and seen.leased(clock()):
                 return
-        elif not log.news(seen.cursor):
+        elif not log.news(seen.cursor, seen.encoding):
             return
         else:
             seen = connections.take(seen, lease, clock())
@@ -172,7 +171,7 @@ class _Turn:
 
     def send(self, log: Log) -> bool:
         """Send all there is; whether that was all for now, so that the lease is given back."""
-        for sheet in log.sheets(self.cursor):
+        for sheet in log.sheets(self.cursor, self.held.encoding):
             for frame in sheet.frames:
                 self._post(frame)
             self.cursor = sheet.cursor
