@@ -223,3 +223,14 @@ def test_frame_that_is_not_answered_is_not_sent_again(server: Server, client: Ca
     with pytest.raises(BotoCoreError):
         client("apigatewaymanagementapi").post_to_connection(ConnectionId="a", Data=b"x")
     assert len(server.asked) == 1
+
+
+def test_proxy_is_asked_where_there_is_one(
+    server: Server, client: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.server_port}")
+    server.say((200, {"Item": KEY}))
+    far = aws._create("dynamodb", Config(), endpoint_url="http://dynamodb.example", region_name="eu-central-1", **KEYS)
+    assert far.get_item(TableName="T", Key=KEY)["Item"] == KEY
+    [(path, headers, _)] = server.asked
+    assert (path, headers["Host"]) == ("http://dynamodb.example/", "dynamodb.example")

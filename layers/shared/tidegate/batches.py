@@ -166,8 +166,11 @@ def encode(events: Iterable[Event]) -> memoryview:
     return memoryview(msgspec.json.encode(tuple(events)))[1:-1]
 
 
-def pieces(lines: memoryview, most_bytes: int) -> Iterator[bytes]:
+def pieces(lines: memoryview, most_bytes: int) -> Iterator[bytes | memoryview]:
     """Lines as JSON objects with commas between, so many bytes at a time at most, or a single longer one."""
+    if len(lines) <= most_bytes:
+        yield lines
+        return
     data, border = bytes(lines), b"," + _EVENT
     start, end = 0, len(data)
     while start < end:
@@ -179,9 +182,9 @@ def pieces(lines: memoryview, most_bytes: int) -> Iterator[bytes]:
         start = stop + 1
 
 
-def count(piece: bytes) -> int:
+def count(piece: bytes | memoryview) -> int:
     """How many lines a piece has."""
-    return piece.count(_EVENT)
+    return bytes(piece).count(_EVENT)
 
 
 def halve(lines: memoryview, second: str) -> tuple[memoryview, memoryview]:

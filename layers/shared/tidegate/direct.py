@@ -4,6 +4,7 @@ Credentials, endpoint, connections, time-outs and errors are botocore's own. A D
 should be is made by botocore itself then, with its retries.
 """
 
+# ruff: noqa: SLF001  # botocore's session does not show its connections
 import hashlib
 import hmac
 import random
@@ -11,7 +12,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -19,7 +20,8 @@ import botocore
 import msgspec
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.client import BaseClient
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -45,11 +47,46 @@ class _Client(BaseClient):
         credentials = self._get_credentials().get_frozen_credentials()
         sign(credentials, self.meta.region_name, service, url, headers, body)
         request: Any = AWSPreparedRequest("POST", url, headers, body, False)  # type: ignore[arg-type]  # any mapping will do
-        name = f"before-send.{self.meta.service_model.service_id.hyphenize()}.{operation}"
         events: Any = self.meta.events
-        _, answer = events.emit_until_response(name, request=request)  # botocore's way to answer in a service's place
-        sent: AWSResponse = answer or self._endpoint.http_session.send(request)
-        return sent
+        # botocore's way to answer in a service's place
+        _, answer = events.emit_until_response(f"before-send.{self._service}.{operation}", request=request)
+        return answer or self._exchange(request)
+
+    @cached_property
+    def _service(self) -> str:
+        return self.meta.service_model.service_id.hyphenize()
+
+    @cached_property
+    def _pool(self) -> Any:
+        """The connections that botocore's session keeps to the endpoint, which it looks for at each request."""
+        session, url = self._endpoint.http_session, self.meta.endpoint_url
+        if session._proxy_config.proxy_url_for(url):
+            return None
+        pool = session._get_connection_manager(url).connection_from_url(url)
+        session._setup_ssl_cert(pool, url, session._verify)
+        return pool
+
+    def _exchange(self, request: Any) -> AWSResponse:
+        if not self._pool:  # but a proxy
+            answer: AWSResponse = self._endpoint.http_session.send(request)
+            return answer
+        _, path = _parts(request.url)
+        try:
+            raw = self._pool.urlopen(
+                request.method,
+                path,
+                request.body,
+                request.headers,
+                retries=False,
+                assert_same_host=False,
+                decode_content=False,
+                preload_content=False,
+            )
+            answer = AWSResponse(request.url, raw.status, raw.headers, raw)
+            answer.content  # noqa: B018  # read now, so that the connection is free again
+        except HTTPError as error:
+            raise HTTPClientError(error=error) from error
+        return answer
 
     def _told(self, answer: AWSResponse) -> Any:
         """An error as botocore reads it."""
@@ -115,6 +152,7 @@ def sign(
     if credentials.token:
         headers["X-Amz-Security-Token"] = credentials.token
     host, path = _parts(url)
+    path = quote(path, safe="/~")
     signed = sorted((name.lower(), value) for name, value in headers.items() if name != "User-Agent")
     signed = sorted([*signed, ("host", host)])
     names = ";".join([name for name, _ in signed])
@@ -138,9 +176,8 @@ def _key(secret: str, *scope: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def _parts(url: str) -> tuple[str, str]:
-    """The host and the path as they are signed: the path encoded once more."""
     parts = urlsplit(url)
-    return parts.netloc, quote(parts.path, safe="/~")
+    return parts.netloc, parts.path
 
 
 def _values(content: bytes) -> dict[str, Any]:

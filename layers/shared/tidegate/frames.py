@@ -29,12 +29,12 @@ def lines(build_id: str, after: str | None, cursor: str | None, found: Sequence[
         yield _lines(build_id, after, cursor if part == len(pieces) else after, [piece])
 
 
-def of_json(build_id: str, after: str | None, cursor: str, found: bytes) -> bytes:
+def of_json(build_id: str, after: str | None, cursor: str, found: bytes | memoryview) -> bytes:
     """Lines between two cursors that are JSON already, with commas between, at most `LINES` bytes of them."""
     return b"".join((_lines(build_id, after, cursor, ())[: -len(b"]}")], found, b"]}"))
 
 
-def packed(build_id: str, after: str | None, cursor: str | None, found: bytes) -> bytes | None:
+def packed(build_id: str, after: str | None, cursor: str | None, found: bytes | memoryview) -> bytes | None:
     """Such lines as base64 of gzip of a JSON array; `None` if that is too large for a frame."""
     data = batches.gzip(b"[", found, b"]")
     about = {"type": "lines", "buildId": build_id, "after": after, "cursor": cursor}

@@ -104,7 +104,9 @@ def pages(task_ids: list[str], cursor: str | None, limit: int, most_bytes: int) 
     yield Page(sheet.take(), _write_cursor(places) if begun else cursor)
 
 
-def pages_of(new: Delivery, task_ids: list[str], cursor: str | None, most_bytes: int) -> list[tuple[bytes, str]] | None:
+def pages_of(
+    new: Delivery, task_ids: list[str], cursor: str | None, most_bytes: int
+) -> list[tuple[bytes | memoryview, str]] | None:
     """The pages after a cursor, as JSON objects with commas between, if they are a delivery that was just stored.
 
     That is so for who has read all that is stored before it. `None` for anybody else: the store is to be read.
@@ -120,7 +122,8 @@ def pages_of(new: Delivery, task_ids: list[str], cursor: str | None, most_bytes:
     found = [*batches.pieces(new.json, most_bytes)]
     if any(len(piece) > most_bytes for piece in found):
         return None
-    pages, given = [], 0
+    pages: list[tuple[bytes | memoryview, str]] = []
+    given = 0
     for piece in found[:-1]:
         given += batches.count(piece)
         places[-1] = replace(place, part=chunk.mark, given=given)
