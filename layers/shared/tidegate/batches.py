@@ -63,7 +63,7 @@ class _Loose(Struct, frozen=True, rename="camel"):
     log_events: list[dict[str, Any]] = []
 
 
-class _ExactEvent(Event, frozen=True, forbid_unknown_fields=True): ...
+class _ExactEvent(Event, frozen=True, forbid_unknown_fields=True, gc=False): ...
 
 
 class _ExactBatch(Batch, frozen=True):

@@ -7,6 +7,7 @@ it taken leaves a wish, and the holder does not give the lease back while there 
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -191,14 +192,13 @@ def post(connection_id: str, frame: bytes) -> None:
 
 def _update(seen: Subscription, change: str, condition: str, values: Mapping[str, Any]) -> Subscription | None:
     """Change a subscription under a condition; returns it as it is then, changed or not, `None` if it is gone."""
-    names = set(re.findall(r"#(\w+)", change + condition))  # some of them are words of DynamoDB's own
     try:
         answer = aws.dynamodb().update_item(
             TableName=settings().connections_table,
             Key=_key(seen.build_id, seen.connection_id),
             UpdateExpression=change,
             ConditionExpression=condition,
-            ExpressionAttributeNames={f"#{name}": name for name in names},
+            ExpressionAttributeNames=_names(change + condition),
             ExpressionAttributeValues={
                 f":{name}": aws.to_attribute(value) for name, value in values.items() if value is not None
             },
@@ -211,6 +211,12 @@ def _update(seen: Subscription, change: str, condition: str, values: Mapping[str
         found: Any = error.response
         return _read(found["Item"]) if "Item" in found else None
     return _read(answer["Attributes"])
+
+
+@cache
+def _names(expression: str) -> dict[str, str]:
+    """The names in an expression, of which there are a few; some are words of DynamoDB's own."""
+    return {f"#{name}": name for name in re.findall(r"#(\w+)", expression)}
 
 
 def _cursor(cursor: str | None) -> str:

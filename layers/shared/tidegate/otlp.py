@@ -6,7 +6,6 @@ few fields of a line do not need protobuf's library, whose import alone costs mo
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -14,9 +13,11 @@ from msgspec import Struct
 
 MAX_BYTES = 1_000_000  # of a request; New Relic takes no more
 MAX_RECORDS = 5_000
+_MOST_FRAMES = 4096
 _SCOPE = "tidegate"
 _UID = b"log.record.uid"
 _SEEN_AT = b"\x59"  # observed_time_unix_nano = 11, fixed64
+_Frame = tuple[int, Callable[..., bytes], bytes, bytes, bytes]
 
 
 class Line(Protocol):
@@ -57,7 +58,7 @@ def requests(resource: Mapping[str, str | int | None], lines: Iterable[Line], ob
             body, uid = line.message.encode(), line.id.encode()
         except UnicodeEncodeError:  # half a surrogate pair; to say so each time costs as much as to encode
             body, uid = line.message.encode("utf-8", "replace"), line.id.encode("utf-8", "replace")
-        length, pack, opening, before_body, before_uid = _frame(len(body), len(uid))
+        length, pack, opening, before_body, before_uid = _frames[len(body), len(uid)]
         size += length
         if size > most or len(records) == MAX_RECORDS:
             yield _request(head, scope, records)
@@ -77,8 +78,7 @@ def _request(head: bytes, scope: bytes, records: list[bytes]) -> bytes:
     return b"".join((outer, head, inner, scope, *records))
 
 
-@lru_cache(maxsize=4096)
-def _frame(body: int, uid: int) -> tuple[int, Callable[..., bytes], bytes, bytes, bytes]:
+def _frame(body: int, uid: int) -> _Frame:
     """How long a LogRecord of such values is, what packs it (cheaper than a join), and what is before each value."""
     before_body = b"\x2a" + _varint(_length(body)) + b"\x0a" + _varint(body)  # body = 5: AnyValue.string_value = 1
     key = _field(1, _UID) + b"\x12" + _varint(_length(uid)) + b"\x0a" + _varint(uid)  # KeyValue.key = 1, value = 2
@@ -87,6 +87,19 @@ def _frame(body: int, uid: int) -> tuple[int, Callable[..., bytes], bytes, bytes
     opening = b"\x12" + _varint(record) + b"\x09"  # ScopeLogs.log_records = 2; time_unix_nano = 1, fixed64
     form = struct.Struct(f"<{len(opening)}sQ{len(before_body)}s{body}s{len(before_uid)}s{uid}scQ")
     return form.size, form.pack, opening, before_body, before_uid
+
+
+class _Frames(dict[tuple[int, int], _Frame]):
+    """Frames by lengths, each made once; `lru_cache` would cost four times the look-up."""
+
+    def __missing__(self, lengths: tuple[int, int]) -> _Frame:
+        if len(self) >= _MOST_FRAMES:
+            self.clear()
+        self[lengths] = _frame(*lengths)
+        return self[lengths]
+
+
+_frames = _Frames()
 
 
 def _resource(attributes: Mapping[str, str | int | None]) -> bytes:
