@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from tests.fakes import FakeEcs, client_error
 from tidegate import jobs, runner
+from tidegate.exceptions import Unavailable
 from tidegate.model import Build, BuildSettings, Source
 from tidegate.runner import Refusal
 from tidegate.settings import Settings
@@ -246,6 +247,17 @@ def test_find_by_who_started_it(ecs: FakeEcs) -> None:
     assert found
     assert (found.arn, found.attempt) == (arn, 1)
     assert runner.find(replace(BUILD, attempt=3)) is None
+
+
+def test_task_that_is_listed_and_not_described_is_not_taken_for_none(
+    ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = runner.run(BUILD, JOB_URL)
+    monkeypatch.setattr(
+        ecs, "describe_tasks", lambda **_: {"tasks": [], "failures": [{"arn": arn, "reason": "MISSING"}]}
+    )
+    with pytest.raises(Unavailable, match="does not describe it yet"):
+        runner.find(BUILD)
 
 
 def test_living_tasks_of_the_family(stack: Settings, ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> None:

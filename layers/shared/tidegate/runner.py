@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from tidegate import aws
 from tidegate.events import client_token, started_by, task_of
+from tidegate.exceptions import Unavailable
 from tidegate.model import Build, Task
 from tidegate.settings import settings
 
@@ -104,14 +105,20 @@ def describe(task_arns: list[str]) -> Iterator[tuple[str, Task | None]]:
 
 
 def find(build: Build) -> Task | None:
-    """The task of the build's attempt, found by who started it: the living one, or one told to stop or stopped."""
+    """The task of the build's attempt, found by who started it: the living one, or one told to stop or stopped.
+
+    Raises Unavailable if there is one, and ECS does not describe it yet.
+    """
     config = settings()
     origin = started_by(build.id, build.attempt)
     wanted: tuple[Literal["RUNNING", "STOPPED"], ...] = ("RUNNING", "STOPPED")
     for desired in wanted:
         arns = aws.ecs().list_tasks(cluster=config.cluster, startedBy=origin, desiredStatus=desired)["taskArns"]
         if arns:
-            return next((task for _, task in describe(arns[:1])), None)
+            task = next((task for _, task in describe(arns[:1])), None)
+            if task is None:
+                raise Unavailable(f"ECS lists the task {arns[0]}, and does not describe it yet")
+            return task
     return None
 
 
