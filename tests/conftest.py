@@ -8,11 +8,12 @@ from threading import Lock
 from typing import Any
 
 import pytest
+from botocore.validate import ParamValidator
 from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse
 
 from tests.fakes import FakeEcs
-from tidegate import aws, notes, sites, watching
+from tidegate import aws, direct, notes, sites, watching
 from tidegate.settings import Settings, settings
 
 ROOT = Path(__file__).parent.parent
@@ -42,8 +43,20 @@ def stack_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
         for name, value in _create().items():
             monkeypatch.setenv(name, value)
         _forget()
+        monkeypatch.setattr(direct.Dynamo, "_ask", _ask)
         yield settings()
     _forget()
+
+
+_real_ask = direct.Dynamo._ask
+
+
+def _ask(client: Any, operation: str, wanted: Any) -> Any:
+    """Check by botocore's model what is sent: moto takes what DynamoDB would refuse."""
+    shape = client.meta.service_model.operation_model(operation).input_shape
+    report = ParamValidator().validate(wanted, shape)
+    assert not report.has_errors(), report.generate_report()
+    return _real_ask(client, operation, wanted)
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ texts = st.text(st.characters(min_codepoint=33, max_codepoint=126))
 
 @given(
     st.tuples(texts.filter(bool), texts.filter(bool), st.none() | texts.filter(bool)),
-    st.text(max_size=20),
+    st.text(max_size=20).filter(lambda name: name not in {".", ".."}),  # API Gateway's ids have no dots
     st.dictionaries(names, texts, max_size=4),
     st.binary(max_size=100),
     st.sampled_from(["https://dynamodb.eu-central-1.amazonaws.com", "http://127.0.0.1:4566"]),
