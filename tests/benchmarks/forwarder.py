@@ -94,7 +94,7 @@ def delivery(lines: list[str], count: int, batch: int = 0) -> str:
         "subscriptionFilters": ["tidegate-LogSubscription"],
         "logEvents": events,
     }
-    return base64.b64encode(gzip.compress(msgspec.json.encode(body))).decode()
+    return base64.b64encode(gzip.compress(msgspec.json.encode(body), mtime=0)).decode()
 
 
 def _instructions(side: str, file: Path, calls: int, environment: dict[str, str]) -> float:

@@ -199,7 +199,7 @@ def _delivery(arn: str, events: list[dict[str, Any]]) -> str:
         "subscriptionFilters": ["tidegate-LogSubscription"],
         "logEvents": events,
     }
-    return base64.b64encode(gzip.compress(msgspec.json.encode(body))).decode()
+    return base64.b64encode(gzip.compress(msgspec.json.encode(body), mtime=0)).decode()
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def put(numbers: Iterable[int], task: str = TASK) -> None:
 
 def pack(body: Any) -> str:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return base64.b64encode(gzip.compress(data)).decode()
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode()
 
 
 def delivery(messages: Iterable[tuple[int, str]], task: str = TASK) -> str:
@@ -248,6 +248,7 @@ def test_text_that_is_no_utf_8(stack: Settings, message: bytes, kept: str) -> No
 @pytest.mark.parametrize(
     "data",
     ["", "?", "aGVsbG8=", pack(b"no json"), pack(b"[]"), pack({"logEvents": []}), pack([1] * 99)[:20]],
+    ids=["empty", "no base64", "no gzip", "no JSON", "a list", "no type", "cut"],
 )
 def test_what_is_no_batch_is_raised(stack: Settings, data: str) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from tests.fakes import FakeEcs, client_error
 from tidegate import jobs, runner
-from tidegate.exceptions import Unavailable
 from tidegate.model import Build, BuildSettings, Source
 from tidegate.runner import Refusal
 from tidegate.settings import Settings
@@ -256,7 +255,7 @@ def test_task_that_is_listed_and_not_described_is_not_taken_for_none(
     monkeypatch.setattr(
         ecs, "describe_tasks", lambda **_: {"tasks": [], "failures": [{"arn": arn, "reason": "MISSING"}]}
     )
-    with pytest.raises(Unavailable, match="does not describe it yet"):
+    with pytest.raises(runner.NotDescribed, match=str(arn)):
         runner.find(BUILD)
 
 

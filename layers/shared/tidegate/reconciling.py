@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -115,13 +115,15 @@ def _end_or_find(build: Build, now: datetime, *, in_time: bool) -> None:
     """End an overdue build, unless a task of it is found that has ended; who cannot look waits a sweep."""
     faults: list[Exception] = []
     sighting: TaskSeen | None = None
+    looked = False
     if in_time:
-        with _go_on(faults, build):
+        with _go_on(faults, build), suppress(runner.NotDescribed):
             task = runner.find(build)
             sighting = lifecycle.sighting(build, task, now) if task else None
+            looked = True
     if sighting:
         build = lifecycle.observe(build, sighting, now, _SOURCE)
-    if _overdue(build, now if in_time and not faults else now - _IN_FLIGHT):
+    if _overdue(build, now if looked else now - _IN_FLIGHT):
         lifecycle.observe(build, Overdue(now), now, _SOURCE)
     if faults:
         raise faults[0]
@@ -157,8 +159,11 @@ def _look_for_task(build: Build, now: datetime) -> Build:
 
 
 def _find(build: Build, now: datetime) -> Build | None:
-    """Look for the task of the build's attempt, and observe it; `None` if there is none."""
-    task = runner.find(build)
+    """Look for the task of the build's attempt, and observe it if ECS describes it; `None`: there is none."""
+    try:
+        task = runner.find(build)
+    except runner.NotDescribed:
+        return build
     if task is None:
         return None
     build = lifecycle.see_task(build, task, now, _SOURCE)

@@ -9,11 +9,14 @@ from msgspec import Struct
 
 from tidegate import aws
 from tidegate.events import client_token, started_by, task_of
-from tidegate.exceptions import Unavailable
 from tidegate.model import Build, Task
 from tidegate.settings import settings
 
 _DESCRIBE = 100  # what DescribeTasks takes
+
+
+class NotDescribed(Exception):
+    """ECS lists a task and does not describe it yet, as it does for seconds after it was made."""
 
 
 class Refusal(Struct, frozen=True):
@@ -107,7 +110,7 @@ def describe(task_arns: list[str]) -> Iterator[tuple[str, Task | None]]:
 def find(build: Build) -> Task | None:
     """The task of the build's attempt, found by who started it: the living one, or one told to stop or stopped.
 
-    Raises Unavailable if there is one, and ECS does not describe it yet.
+    Raises NotDescribed if there is one, and nothing more can be said of it yet.
     """
     config = settings()
     origin = started_by(build.id, build.attempt)
@@ -117,7 +120,7 @@ def find(build: Build) -> Task | None:
         if arns:
             task = next((task for _, task in describe(arns[:1])), None)
             if task is None:
-                raise Unavailable(f"ECS lists the task {arns[0]}, and does not describe it yet")
+                raise NotDescribed(arns[0])
             return task
     return None
 
