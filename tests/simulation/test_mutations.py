@@ -36,8 +36,9 @@ from tidegate import (
     slots,
 )
 from tidegate.aws import FAULTS
-from tidegate.decision import CANCELED, CancelAsked, Decision, Overdue, StartClaimed, TaskSeen
+from tidegate.decision import CANCELED, Decision
 from tidegate.model import Build, Result
+from tidegate.observations import CancelAsked, Overdue, StartClaimed, TaskSeen
 from tidegate.settings import settings
 from tidegate.status import Retry, Status
 

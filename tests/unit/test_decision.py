@@ -9,13 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tidegate.decision import (
-    CANCELED,
-    MISSED_TWICE,
-    REFUSED_FOR,
-    SUPERSEDED,
+from tidegate.decision import CANCELED, MISSED_TWICE, REFUSED_FOR, SUPERSEDED, Decision, decide
+from tidegate.diagnosis import failure
+from tidegate.model import MAX_ATTEMPTS, Build, Diagnosis, Failure, Result, Source, Task
+from tidegate.observations import (
     CancelAsked,
-    Decision,
     Observation,
     Overdue,
     Published,
@@ -25,10 +23,7 @@ from tidegate.decision import (
     TaskLost,
     TaskRefused,
     TaskSeen,
-    decide,
 )
-from tidegate.diagnosis import failure
-from tidegate.model import MAX_ATTEMPTS, Build, Diagnosis, Failure, Result, Source, Task
 from tidegate.status import Blame, Retry, Status
 
 DOC = Path(__file__).parents[2] / "docs" / "decide.md"

@@ -7,8 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from tidegate import metrics
-from tidegate.decision import (
-    CANCELED,
+from tidegate.decision import CANCELED, decide
+from tidegate.diagnosis import diagnose_start
+from tidegate.model import Build, Result, Source, Task
+from tidegate.observations import (
     CancelAsked,
     Observation,
     Overdue,
@@ -19,10 +21,7 @@ from tidegate.decision import (
     TaskLost,
     TaskRefused,
     TaskSeen,
-    decide,
 )
-from tidegate.diagnosis import diagnose_start
-from tidegate.model import Build, Result, Source, Task
 from tidegate.status import Status
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)

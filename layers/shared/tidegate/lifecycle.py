@@ -5,21 +5,12 @@ from typing import Any
 
 from tidegate import builds, jobs, metrics, notes, projects, runner, slots
 from tidegate.aws import FAULTS
-from tidegate.decision import (
-    Decision,
-    Observation,
-    Published,
-    QueueFull,
-    StartClaimed,
-    TaskAccepted,
-    TaskRefused,
-    TaskSeen,
-    decide,
-)
+from tidegate.decision import Decision, decide
 from tidegate.diagnosis import diagnose_start, failure
 from tidegate.exceptions import Unavailable
 from tidegate.model import Build, Diagnosis, Task
 from tidegate.observability import MetricUnit, count, logger, measure
+from tidegate.observations import Observation, Published, QueueFull, StartClaimed, TaskAccepted, TaskRefused, TaskSeen
 from tidegate.status import Status
 from tidegate.timeline import record
 

@@ -7,17 +7,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from tidegate.decision import (
-    Decision,
-    Observation,
-    Overdue,
-    Published,
-    StartClaimed,
-    TaskLost,
-    TaskRefused,
-    TaskSeen,
-)
+from tidegate.decision import Decision
 from tidegate.model import Build
+from tidegate.observations import Observation, Overdue, Published, StartClaimed, TaskLost, TaskRefused, TaskSeen
 from tidegate.status import Status
 
 _LATE = timedelta(minutes=2)  # after its deadline, by when every build has ended

@@ -7,10 +7,11 @@ from itertools import islice
 
 from tidegate import builds, lifecycle, slots
 from tidegate.aws import FAULTS
-from tidegate.decision import SUPERSEDED, CancelAsked
+from tidegate.decision import SUPERSEDED
 from tidegate.exceptions import Unavailable
 from tidegate.model import Build, Source, Task
 from tidegate.observability import count, logger
+from tidegate.observations import CancelAsked
 from tidegate.settings import settings
 from tidegate.status import Status
 

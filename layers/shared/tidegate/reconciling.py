@@ -8,10 +8,11 @@ from functools import partial
 
 from tidegate import builds, lifecycle, metrics, projects, queueing, runner, slots
 from tidegate.aws import FAULTS
-from tidegate.decision import REFUSED_FOR, SUPERSEDED, CancelAsked, Overdue, Published, TaskLost, TaskSeen
+from tidegate.decision import REFUSED_FOR, SUPERSEDED
 from tidegate.exceptions import Unavailable
 from tidegate.model import Build, Task
 from tidegate.observability import count, logger
+from tidegate.observations import CancelAsked, Overdue, Published, TaskLost, TaskSeen
 from tidegate.status import Status
 
 _SOURCE = "reconciler"

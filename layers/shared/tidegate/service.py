@@ -8,7 +8,7 @@ from msgspec.structs import asdict, replace
 
 from tidegate import builds, idempotency, jobs, lifecycle, projects, queueing
 from tidegate.aws import FAULTS
-from tidegate.decision import CANCELED, WAIT_LIMIT, CancelAsked, QueueFull
+from tidegate.decision import CANCELED, WAIT_LIMIT
 from tidegate.exceptions import (
     FieldError,
     InvalidRequest,
@@ -23,6 +23,7 @@ from tidegate.exceptions import (
 from tidegate.inputs import BuildDefaults, NewProject, size_errors
 from tidegate.model import Build, BuildSettings, Project, Source
 from tidegate.observability import logger
+from tidegate.observations import CancelAsked, QueueFull
 from tidegate.settings import settings
 from tidegate.status import Status
 

@@ -4,9 +4,10 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from tidegate.decision import (
+from tidegate.decision import Decision
+from tidegate.model import Build, Entry
+from tidegate.observations import (
     CancelAsked,
-    Decision,
     Observation,
     Overdue,
     Published,
@@ -17,7 +18,6 @@ from tidegate.decision import (
     TaskRefused,
     TaskSeen,
 )
-from tidegate.model import Build, Entry
 
 _FIRST, _LAST = 10, 30  # entries kept of a build that sees very many
 
