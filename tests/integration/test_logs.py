@@ -425,6 +425,28 @@ def test_the_base_never_passes_what_was_not_read(stack: Settings, monkeypatch: p
     assert follow([TASK], 10, rest.cursor)[0] == [90, 91]
 
 
+def test_a_line_later_than_can_be_noticed_comes_with_the_whole_log_once_it_is_sealed(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "WINDOW", 2)
+    put([0, 1], OTHER)
+    found, cursor = follow([OTHER, TASK], 10)
+    for number in (10, 12, 13, 14):
+        put([number])
+        some, cursor = follow([OTHER, TASK], 10, cursor)
+        found += some
+    put([11])
+    assert follow([OTHER, TASK], 10, cursor) == ([], cursor), "too late"
+    one = logs.read([OTHER, TASK], cursor, 3, [2, 5])
+    two = logs.read([OTHER, TASK], one.cursor, 3, [2, 5])
+    assert (found, numbers(one), numbers(two)) == ([0, 1, 10, 12, 13, 14], [10, 11, 12], [13, 14])
+    assert (one.more, two.more) == (True, False)
+    assert logs.read([OTHER, TASK], two.cursor, 3, [2, 5]) == logs.Page((), two.cursor)
+    assert logs.read([OTHER, TASK], two.cursor, 3, [2, 7]).lines, "a newer seal"
+    wrong, _ = follow([OTHER, TASK], 10, logs.read([OTHER, TASK], two.cursor, 10, [2, 9]).cursor)
+    assert wrong == [], "a number that cannot be had is tried for once"
+
+
 def test_late_lines_of_an_earlier_attempt_are_not_missed(stack: Settings) -> None:
     put([0, 1], OTHER)
     first = logs.read([OTHER], None, 100)
@@ -507,7 +529,8 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
     stack: Settings, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
 ) -> None:
     memory = Memory()
-    monkeypatch.setattr(logs, "WINDOW", 100)
+    window = data.draw(st.sampled_from([100, 100, 3, 1, 0]))
+    monkeypatch.setattr(logs, "WINDOW", window)
     monkeypatch.setattr(aws, "dynamodb", lambda: memory)
     monkeypatch.setattr(chunks, "_MAX_CHUNK", data.draw(st.sampled_from([250, 400, 380 * 1024])))
     monkeypatch.setattr(chunks, "_WRITE_UNIT", data.draw(st.sampled_from([1, 50, 1024])))  # so that some are condensed
@@ -520,9 +543,9 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
     found: dict[str, list[int]] = {task: [] for task in tasks}
     cursor: str | None = None
 
-    def read_page() -> bool:
+    def read_page(*sealed: int) -> bool:
         nonlocal cursor
-        page = logs.read(tasks, cursor, data.draw(st.integers(1, 15)))
+        page = logs.read(tasks, cursor, data.draw(st.integers(1, 15)), sealed)
         cursor = page.cursor
         for line in page.lines:
             owner, _, number = line.message.partition(" ")
@@ -537,9 +560,12 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
             chunks.put(batch(messages, task), NOW)
         for _ in range(data.draw(st.integers(0, 2))):
             read_page()
-    while read_page():
+    while read_page(total, total):
         pass
-    assert {task: sorted(lines) for task, lines in found.items()} == {task: list(range(total)) for task in tasks}
+    assert {task: sorted({*lines}) for task, lines in found.items()} == {task: list(range(total)) for task in tasks}
+    if window == 100:
+        assert {task: len(lines) for task, lines in found.items()} == dict.fromkeys(tasks, total), "each once"
+    assert not logs.read(tasks, cursor, 10, [total, total]).lines
     again = logs.read(tasks, None, 1000)
     assert [line.message for line in again.lines] == [f"{task} {number}" for task in tasks for number in range(total)]
     monkeypatch.setattr(logs, "WINDOW", data.draw(st.integers(0, 5)))

@@ -338,6 +338,24 @@ def test_line_of_a_new_batch_that_is_longer_than_a_frame_comes_in_pieces(
     assert lines(viewers)[1:3] == texts[:2]
 
 
+def test_line_later_than_can_be_noticed_comes_before_the_end(
+    clock: Clock, viewers: FakeConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "WINDOW", 3)
+    put([1])
+    subscribe(clock)
+    for number in range(3, 12):
+        forward([(number, f"line {number}")], clock)
+    store([(2, "line 2")])
+    end()
+    push(clock)
+    assert "line 2" not in lines(viewers)
+    notes.seal(notes.Watch(TASK), notes.Seal(11), NOW)
+    watching.push(BUILD.id, clock, clock() + 5 * SECOND)
+    assert sorted(lines(viewers)) == sorted(expect(*range(1, 12)))
+    assert [frame["type"] for frame in viewers.frames["a"]].index("end") == len(viewers.frames["a"]) - 1
+
+
 def test_cursor_of_a_long_log_stays_short(
     clock: Clock, viewers: FakeConnections, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,8 @@ seen. A cursor therefore says which chunks were read, not only how far: a late c
 """
 
 import base64
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, zip_longest
 from typing import Annotated
 
 import msgspec
@@ -36,6 +36,7 @@ class _Place(Struct, array_like=True):
 
     `read` holds the marks of the chunks that were read, save those up to the key `base`, whose last line is `floor`;
     of the chunk with the mark `part` the first `given` lines were read. `last` is the greatest id of a chunk that was.
+    `lines` were read in all, anew since the log was known to have `sealed`, if they once were not all.
     """
 
     base: Annotated[str, Meta(max_length=200)] = ""
@@ -44,6 +45,8 @@ class _Place(Struct, array_like=True):
     given: Annotated[int, Meta(ge=0)] = 0
     read: bytes = b""
     last: Annotated[str, Meta(max_length=100)] = ""
+    lines: Annotated[int, Meta(ge=0)] = 0
+    sealed: Annotated[int, Meta(ge=-1)] = -1
 
     @property
     def marks(self) -> list[bytes]:
@@ -81,25 +84,33 @@ class _Sheet:
         return lines
 
 
-def read(task_ids: list[str], cursor: str | None, limit: int) -> Page:
+def read(task_ids: list[str], cursor: str | None, limit: int, sealed: Sequence[int] = ()) -> Page:
     """The first of `pages`."""
-    return next(pages(task_ids, cursor, limit, MAX_PAGE_BYTES))
+    return next(pages(task_ids, cursor, limit, MAX_PAGE_BYTES, sealed))
 
 
-def pages(task_ids: list[str], cursor: str | None, limit: int, most_bytes: int) -> Iterator[Page]:
+def pages(
+    task_ids: list[str], cursor: str | None, limit: int, most_bytes: int, sealed: Sequence[int] = ()
+) -> Iterator[Page]:
     """Lines that no page before the cursor gave, over all tasks of a build; raises BadCursor.
 
     Each line comes once, and in order; lines that were stored late come with the next call. There is at least one page,
     and the last one says that there is no more. `most_bytes` counts lines as JSON; one that is longer has a page of its
-    own.
+    own. `sealed` is how many lines each log has that is sealed: who has read to its end and got another number, as a
+    line came too late to be noticed, gets that log once more.
     """
     places = _read_cursor(cursor) if cursor else []
     places += [_Place() for _ in task_ids[len(places) :]]
     sheet = _Sheet(limit, most_bytes)
-    for task_id, place in zip(task_ids, places, strict=False):
-        for _ in _read_task(task_id, place, sheet):
+    for number, (task_id, whole) in enumerate(zip_longest(task_ids, sealed)):
+        for _ in _read_task(task_id, places[number], sheet):
             yield Page(sheet.take(), _write_cursor(places), more=True)
         sheet.sort()
+        if whole not in {None, places[number].lines, places[number].sealed}:
+            places[number] = _Place(sealed=whole)
+            for _ in _read_task(task_id, places[number], sheet):
+                yield Page(sheet.take(), _write_cursor(places), more=True)
+            sheet.sort()
     begun = any(place != _Place() for place in places)
     yield Page(sheet.take(), _write_cursor(places) if begun else cursor)
 
@@ -126,9 +137,9 @@ def pages_of(
     given = 0
     for piece in found[:-1]:
         given += batches.count(piece)
-        places[-1] = replace(place, part=chunk.mark, given=given)
+        places[-1] = replace(place, part=chunk.mark, given=given, lines=place.lines + given)
         pages.append((piece, _write_cursor(places)))
-    places[-1] = replace(place, read=place.read + chunk.mark, last=chunk.last)
+    places[-1] = replace(place, read=place.read + chunk.mark, last=chunk.last, lines=place.lines + new.lines)
     return [*pages, (found[-1], _write_cursor(places))]
 
 
@@ -154,6 +165,7 @@ def _read_task(task_id: str, place: _Place, sheet: _Sheet) -> Iterator[None]:
                 place.part, place.given = chunk.mark, position
                 _move_base(place, read, late)
                 yield
+            place.lines += 1
         place.part, place.given = b"", 0
         read.append(chunk)
         near.append(chunk)

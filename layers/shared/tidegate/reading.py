@@ -39,9 +39,14 @@ class Outlook(Struct, frozen=True):
         return self.build.status.final and len(self.seals) == len(self.tasks)
 
     @property
+    def lines(self) -> list[int]:
+        """How many lines each task of a sealed log wrote."""
+        return [seal.lines for seal in self.seals] if self.sealed else []
+
+    @property
     def line_count(self) -> int | None:
         """How many lines a sealed log has."""
-        return sum(seal.lines for seal in self.seals) if self.sealed else None
+        return sum(self.lines) if self.sealed else None
 
     @property
     def gaps(self) -> list[dict[str, str | None]]:
@@ -53,7 +58,7 @@ def read_log(build_id: str, cursor: str | None, limit: int, now: datetime) -> Bu
     """The next lines of a build's log; raises NotFound, or InvalidRequest for a wrong cursor."""
     view = outlook(build_id, now)
     try:
-        page = logs.read(view.tasks, cursor, limit)
+        page = logs.read(view.tasks, cursor, limit, view.lines)
     except logs.BadCursor as error:
         raise InvalidRequest(errors=(FieldError("cursor", str(error)),)) from error
     return BuildLog(page, view.over and not page.more, view.sealed, view.line_count, view.gaps)

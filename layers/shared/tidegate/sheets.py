@@ -1,6 +1,6 @@
 """A build's log in frames, from whatever cursor its viewers have."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,8 @@ class Sheet(Struct, frozen=True):
 class Log:
     """A build's log as it is to be sent; the first page from each cursor is made once for all who stand there.
 
-    `ending` is what to tell of its end, once it has one. `new` was just stored: who has all before it needs no more.
+    `ending` is what to tell of its end, once it has one, `sealed` how many lines each task wrote, once that is known.
+    `new` was just stored: who has all before it needs no more.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class Log:
         tasks: list[str],
         ending: dict[str, Any] | None = None,
         new: chunks.Delivery | None = None,
+        sealed: Sequence[int] = (),
     ) -> None:
         self.tasks, self.ending = tasks, ending
-        self._build_id, self._new = build_id, new
+        self._build_id, self._new, self._sealed = build_id, new, sealed
         self._whole: dict[_Place, list[Sheet]] = {}
         self._first: dict[_Place, Sheet] = {}
         self._rest: dict[_Place, Iterator[Sheet]] = {}
@@ -78,7 +80,7 @@ class Log:
         return sheets
 
     def _read(self, cursor: str | None, encoding: str | None) -> Iterator[Sheet]:
-        for page in logs.pages(self.tasks, cursor, _MOST, frames.LINES):
+        for page in logs.pages(self.tasks, cursor, _MOST, frames.LINES, self._sealed):
             yield Sheet(self._frames(cursor, page, encoding) if page.lines else [], page.cursor, page.more)
             cursor = page.cursor
 
@@ -94,4 +96,4 @@ def look(build_id: str, now: datetime) -> Log:
     """A build's log as it is now, and how it ended if it has; raises NotFound."""
     view = reading.outlook(build_id, now)
     about = {"status": view.build.status, "sealed": view.sealed, "lineCount": view.line_count, "gaps": view.gaps}
-    return Log(build_id, view.tasks, about if view.over else None)
+    return Log(build_id, view.tasks, about if view.over else None, sealed=view.lines)
