@@ -257,11 +257,13 @@ def test_silence_is_of_a_metric_that_every_sweep_writes_last(
         monkeypatch.setattr(module, function, part(name, getattr(module, function)))
     with pytest.raises(ClientError) if broken else nullcontext():
         sweep(monkeypatch)
-    assert done == ["reconcile", "seal", "watch"]
+    assert done == ["reconcile", "watch", "seal"]
     alarm = ALARMS["ReconcilerSilentAlarm"]
-    assert alarm["Statistic"] == "SampleCount"
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
     written = {name for line in capsys.readouterr().out.splitlines() for name, _ in read_line(line)}
     assert (alarm["MetricName"] in written) is not bool(broken)
+    if "reconcile" not in broken:
+        assert "OverdueBuilds" in written, "a sweep that fails tells it all the same"
 
 
 def test_docs_name_every_alarm_once_and_no_other() -> None:

@@ -198,7 +198,7 @@ class Stack:
         function = self.world.current
         assert function
         left = function.limit - self.world.now - _RESERVED
-        if left < reconciling._LONGEST_CALL:
+        if left < aws.LONGEST_CALL and function.waited:  # else it is the code that takes its time
             function.troubles.add("time")
         return left
 

@@ -298,9 +298,9 @@ def reads_are_behind(stack: Stack) -> None:
 
 
 def ecs_before_the_clock() -> list[Patch]:
-    def bring_forward(*wanted: Any, **flags: Any) -> Iterator[Callable[[], object]]:
-        for do in real(*wanted, **flags):
-            do()
+    def bring_forward(*wanted: Any, **flags: Any) -> Iterator[Any]:
+        for step in real(*wanted, **flags):
+            step.do()
         return iter(())
 
     real = reconciling._bring_forward
@@ -308,7 +308,7 @@ def ecs_before_the_clock() -> list[Patch]:
 
 
 def clock_though_seen() -> list[Patch]:
-    def bring_forward(build: Build, seen: Any, now: Any, **flags: Any) -> Iterator[Callable[[], object]]:
+    def bring_forward(build: Build, seen: Any, now: Any, **flags: Any) -> Iterator[Any]:
         try:
             yield from real(build, seen, now, **flags)
         except FAULTS:
@@ -324,6 +324,51 @@ def writes_fail(stack: Stack) -> None:
     """No event comes, few sweeps do, and writes often fail."""
     stack.event_loss, stack.sweep_loss = 1.0, 0.9
     stack.world.hot = "dynamodb.update_item", 0.4
+
+
+def all_ask_for_capacity() -> list[Patch]:
+    """Start each waiting build in each sweep, before all else."""
+
+    def take(steps: list[Any], seconds_left: Callable[[], float], faults: list[Exception]) -> None:
+        for step in sorted(steps, key=lambda step: step.build is None):
+            if seconds_left() < aws.LONGEST_CALL:
+                break
+            with reconciling._go_on(faults):
+                step.do()
+
+    return [(reconciling, "_take", take)]
+
+
+def crowd_waits(stack: Stack) -> None:
+    """Forty builds wait for capacity, beside some that run and whose items are deleted."""
+    builds_are_deleted(stack)
+    stack.limit = stack.invariants.limit = 60
+    stack.sweep_loss, stack.world.calm_from = 0.0, 0.0
+    stack.ecs.shortages[:] = [("capacity", 60.0, 1200.0)]
+    for number in range(40):
+        stack.later(61 + number, partial(stack.create, f"crowd-{number}"))
+
+
+def results_read_without_time() -> list[Patch]:
+    real = reconciling._bring_forward
+    return [(reconciling, "_bring_forward", lambda *wanted, **flags: real(*wanted, **flags | {"can_read": True}))]
+
+
+def s3_hangs(stack: Stack) -> None:
+    """S3 shows no results to sweeps for a quarter of an hour, and no event tells of an end."""
+    world = stack.world
+    stack.limit = stack.invariants.limit = 12
+    stack.event_loss, stack.worst_moment, stack.sweep_loss, stack.patience = 1.0, 0.0, 0.0, 0.0
+    world.calm_from, world.slow_rate = 3600.0, 0.0
+    stack.ecs.outcomes, stack.ecs.hiding = lambda task: OK, 0.0
+    stack.ecs.shortages.clear()
+    for number in range(10):
+        stack.later(10.0 * number, partial(stack.create, f"crowd-{number}"))
+
+    def fault(function: Any, operation: str, detail: str) -> Fault | None:
+        return Fault(TIMEOUT_AFTER) if operation == "s3.get_object" and 100 <= world.now < 1500 else None
+
+    world._fault = fault  # type: ignore[method-assign]
 
 
 def run_task_hangs(stack: Stack) -> None:
@@ -488,6 +533,8 @@ MUTATIONS = (
     Mutation("A canceled build's task is not stopped", cancel_forgotten, {I.ORPHANS, I.DEADLINE, I.CANCEL}),
     Mutation("A newer build ends one that has started", supersede_what_runs, {I.CANCEL}, pushes_race),
     Mutation("A sweep asks ECS before the clock counts", ecs_before_the_clock, {I.DEADLINE, I.ENDS}, run_task_hangs),
+    Mutation("Each build that waits asks for capacity in each sweep", all_ask_for_capacity, {I.ORPHANS}, crowd_waits),
+    Mutation("A sweep reads results without the time for it", results_read_without_time, {I.DEADLINE}, s3_hangs),
     Mutation("The clock counts, though what was seen was not written", clock_though_seen, {I.TRUTH}, writes_fail),
     Mutation("A newer build leaves the older ones in the queue", older_ones_stay, {I.NEWEST}),
     Mutation("The newest waiting build first", newest_first, {I.FAIR}),
@@ -528,6 +575,8 @@ def test_a_broken_rule_is_found(mutation: Mutation) -> None:
         builds_are_deleted,
         reads_are_behind,
         run_task_hangs,
+        crowd_waits,
+        s3_hangs,
     ],
 )
 def test_the_harder_stacks_break_no_rule_by_themselves(change: Callable[[Stack], None]) -> None:

@@ -71,6 +71,7 @@ class Function:
         self.calls = 0
         self.troubles: set[str] = set()  # the services that failed it, "crash" or "time"
         self.slow = False  # whether a call to something else than ECS took long
+        self.waited = False  # whether any call did
         self.greenlet: Any = None
 
 
@@ -163,6 +164,7 @@ class World:
         self.current = None
 
     def _wait(self, function: Function, seconds: float) -> None:
+        function.waited |= seconds > 1
         wake = self.now + seconds
         dies = wake > function.limit
         wake = min(wake, function.limit)

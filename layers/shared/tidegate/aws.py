@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Three tries of at most seven seconds fit into the functions' time limits; the same request is sent again, so the same
 # client token too.
+LONGEST_CALL = 22.0  # seconds, with the waits between the tries
 _CONFIG = Config(
     connect_timeout=2,
     read_timeout=5,

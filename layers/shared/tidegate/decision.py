@@ -295,11 +295,16 @@ def _retry_or_fail(build: Build, diagnosis: Diagnosis, at: datetime) -> Decision
             stop_code=None,
             stopped_reason=None,
             waiting=diagnosis.failure.message,
-            deadline=build.created_at + WAIT_LIMIT if waits else at + START_LIMIT,
+            deadline=_deadline(build, at) if waits else at + START_LIMIT,
         ),
         start=not waits,
         failure=diagnosis.failure,
     )
+
+
+def _deadline(build: Build, at: datetime) -> datetime:
+    """Until when a build may wait for capacity; one that ran, or was in the queue, for long has a little time more."""
+    return max(build.created_at + WAIT_LIMIT, build.deadline if build.waiting else at + START_LIMIT)
 
 
 def _wait(build: Build, reason: str) -> Decision:

@@ -61,8 +61,12 @@ def see_task(build: Build, task: Task, now: datetime, source: str) -> Build:
 
 def sighting(build: Build, task: Task, now: datetime) -> TaskSeen:
     """A task of the build as ECS shows it, with the builder's result where that counts."""
-    read = task.ended and task.attempt == build.attempt and build.status.rank < Status.PUBLISHING.rank
-    return TaskSeen(now, task, jobs.result(build) if read else None)
+    return TaskSeen(now, task, jobs.result(build) if has_result(build, task) else None)
+
+
+def has_result(build: Build, task: Task) -> bool:
+    """Whether what the builder wrote counts: the task of the build's attempt has ended, and that is new."""
+    return task.ended and task.attempt == build.attempt and build.status.rank < Status.PUBLISHING.rank
 
 
 def follow(build: Build, decision: Decision, now: datetime, source: str) -> Build:

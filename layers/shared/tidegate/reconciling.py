@@ -4,63 +4,101 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from enum import IntEnum
 from functools import partial
 
+from msgspec import Struct
+
 from tidegate import builds, lifecycle, metrics, projects, queueing, runner, slots
-from tidegate.aws import FAULTS
+from tidegate.aws import FAULTS, LONGEST_CALL
 from tidegate.decision import REFUSED_FOR, SUPERSEDED
 from tidegate.exceptions import Unavailable
 from tidegate.model import Build, Task
-from tidegate.observability import count, logger
+from tidegate.observability import count, logger, measure
 from tidegate.observations import CancelAsked, Overdue, Published, TaskLost, TaskSeen
 from tidegate.status import Status
 
 _SOURCE = "reconciler"
-_LONGEST_CALL = 22.0  # seconds: three tries of seven (tidegate.aws)
 _IN_FLIGHT = timedelta(seconds=60)  # longer than any function that is starting a build may live
 _UNKNOWN_YET = timedelta(minutes=2)  # DescribeTasks may not know a task that RunTask has just made
+_GOLDEN = 0.618033988749895  # of its multiples' fractions each falls into the widest gap between those before
 
 
-def reconcile(now: datetime, seconds_left: Callable[[], float] = lambda: math.inf) -> dict[str, float]:
+class _Kind(IntEnum):
+    """What is asked of ECS, in the order in which it is."""
+
+    STOP, LOOK, ORPHANS, START, QUEUE = range(5)
+
+
+class _Step(Struct, frozen=True):
+    """Something to ask of ECS; `build` is the one that a task is to be started for."""
+
+    kind: _Kind
+    do: Callable[[], object]
+    build: Build | None = None
+
+
+def reconcile(now: datetime, seconds_left: Callable[[], float] = lambda: math.inf) -> None:
     """Bring every open build forward by what ECS says of its task, by the clock, and by what was left undone.
 
-    Returns how things stood before, as metrics.
-
     No fault holds up the rest of the sweep, neither one build's nor one call's; all are raised together at the end.
-    What needs no more of ECS comes first, deadlines among it; a call that may hang is only made while the function has
-    the time for that, and what is left then comes first in another sweep.
+    A call that may hang is only made while the function has the time for that. So the clock comes first, which takes
+    DynamoDB alone; then what stops tasks; new tasks come last, as one refusal for want of capacity stands for all.
+    What there was no time for has its turn in another sweep.
     """
     faults: list[Exception] = []
     opened, holders = builds.open_builds(), slots.holders()
+    measure(metrics.sweep(opened, holders, now))  # before all else, so that a sweep that dies has told it
+    opened = _in_turn(opened, now)
     arns = [build.task_arn for build in opened if build.task_arn and build.status is not Status.PUBLISHING]
     seen: dict[str, Task | None] = {}
     with _go_on(faults):
         seen = dict(runner.describe(arns))
-    left: list[Callable[[], object]] = []
+    steps: list[_Step] = []
     for build in opened:
         with _go_on(faults, build):
-            left += _bring_forward(build, seen, now, has_slot=build.id in holders)
+            can_read = seconds_left() >= LONGEST_CALL
+            steps += _bring_forward(build, seen, now, has_slot=build.id in holders, can_read=can_read)
     for build in opened:
         if _in_doubt(build) and _overdue(build, now):
             with _go_on(faults, build):
-                _end_or_find(build, now, in_time=seconds_left() >= _LONGEST_CALL)
+                _end_or_find(build, now, in_time=seconds_left() >= LONGEST_CALL)
     for build in queueing.superseded(opened):
         with _go_on(faults, build):
             lifecycle.observe(build, CancelAsked(now, SUPERSEDED), now, _SOURCE)
     with _go_on(faults):
         _give_back_leaked(holders - {build.id for build in opened}, faults)
-    turn = int(now.timestamp()) // 60 % max(1, len(left))
-    left = [*left[turn:], *left[:turn], lambda: queueing.start_waiting(now, _SOURCE)]
-    left.append(lambda: _stop_orphans(set(arns), now, seconds_left, faults))
-    for do in left:
-        if seconds_left() < _LONGEST_CALL:
-            faults.append(Unavailable("the sweep has no time left; the next one goes on"))
-            break
-        with _go_on(faults):
-            do()
+    steps += [
+        _Step(_Kind.ORPHANS, lambda: _stop_orphans(set(arns), now, seconds_left, faults)),
+        _Step(_Kind.QUEUE, lambda: queueing.start_waiting(now, _SOURCE)),
+    ]
+    _take(steps, seconds_left, faults)
     if faults:
         raise ExceptionGroup("some of the sweep failed", faults)
-    return metrics.sweep(opened, holders, now)
+
+
+def _take(steps: list[_Step], seconds_left: Callable[[], float], faults: list[Exception]) -> None:
+    """Take the steps while there is time; tasks are started in the order of their builds."""
+    refused: set[tuple[int | None, int | None]] = set()
+    for step in sorted(steps, key=lambda step: (step.kind, step.build.id if step.build else "")):
+        size = (step.build.settings.cpu, step.build.settings.memory) if step.build else (None, None)
+        if step.build and size in refused:
+            continue
+        if seconds_left() < LONGEST_CALL:
+            if step.kind < _Kind.START:  # many new tasks are no fault
+                faults.append(Unavailable("the sweep has no time left; the next one goes on"))
+            logger.warning("no time left", step=step.kind.name)
+            break
+        with _go_on(faults, step.build):
+            after = step.do()
+            if step.build and isinstance(after, Build) and after is not step.build and after.waiting:
+                refused.add(size)
+
+
+def _in_turn(some: list[Build], now: datetime) -> list[Build]:
+    """The builds, begun at another place each minute, so that none is always the one for which no time is left."""
+    first = int(now.timestamp() // 60 * _GOLDEN % 1 * len(some))
+    return some[first:] + some[:first]
 
 
 @contextmanager
@@ -74,21 +112,22 @@ def _go_on(faults: list[Exception], build: Build | None = None) -> Iterator[None
 
 
 def _bring_forward(
-    build: Build, seen: Mapping[str, Task | None], now: datetime, *, has_slot: bool
-) -> Iterator[Callable[[], object]]:
-    """Bring one build forward by its task, then by the clock, without ECS; yields what there is to be asked of ECS."""
+    build: Build, seen: Mapping[str, Task | None], now: datetime, *, has_slot: bool, can_read: bool
+) -> Iterator[_Step]:
+    """Bring one build forward by its task, then by the clock, without ECS; yields what there is to be asked of ECS.
+
+    `can_read`: there is the time to read a result.
+    """
     if build.status is Status.PUBLISHING:
-        untouched = now - (build.updated_at or build.created_at)
-        if now >= build.deadline:
-            _give_up_publishing(build, now)
-        elif untouched > _IN_FLIGHT:
-            lifecycle.publish(build, now, _SOURCE)
+        _publish(build, now)
         return
     task = seen.get(build.task_arn) if build.task_arn else None
     faults: list[Exception] = []
     sighting: TaskSeen | None = None
     if task:
         with _go_on(faults, build):
+            if not can_read and lifecycle.has_result(build, task):
+                raise Unavailable("there is no time to read the result; the next sweep does")
             sighting = lifecycle.sighting(build, task, now)
     if sighting:
         # If this cannot be written the clock must not be either: the next sweep sees it again.
@@ -96,7 +135,8 @@ def _bring_forward(
         if decision.publish:
             build = lifecycle.publish(build, now, _SOURCE)
         elif decision.stop_task or decision.start:
-            yield partial(lifecycle.follow, build, decision, now, _SOURCE)
+            act = partial(lifecycle.follow, build, decision, now, _SOURCE)
+            yield _Step(_Kind.STOP, act) if decision.stop_task else _Step(_Kind.START, act, build)
     # A task that was not seen may have ended well: the next sweep looks again, and then decides all the same.
     unseen = task is None and build.task_arn is not None
     patience = _IN_FLIGHT if faults or unseen else timedelta()
@@ -105,9 +145,9 @@ def _bring_forward(
     elif _overdue(build, now - patience):
         build, decision = lifecycle.settle(build, Overdue(now), now, _SOURCE)
         if decision.stop_task:
-            yield partial(lifecycle.follow, build, decision, now, _SOURCE)
+            yield _Step(_Kind.STOP, partial(lifecycle.follow, build, decision, now, _SOURCE))
     elif task is None and (has_slot or build.status is not Status.QUEUED) and build.task_arn in {None, *seen}:
-        yield partial(_ask, build, now)
+        yield _ask(build, now)
     if faults:
         raise faults[0]
 
@@ -130,11 +170,16 @@ def _end_or_find(build: Build, now: datetime, *, in_time: bool) -> None:
         raise faults[0]
 
 
-def _ask(build: Build, now: datetime) -> Build:
-    """Ask ECS for a task that it did not show, or for a new one."""
-    untouched = now - (build.updated_at or build.created_at)
+def _ask(build: Build, now: datetime) -> _Step:
+    """What ECS is to be asked of a build whose task it did not show."""
     if build.task_arn is not None or build.cancel_requested_at or build.status.final:
-        return _look_for_task(build, now) if untouched > _UNKNOWN_YET or build.missing_at else build
+        return _Step(_Kind.LOOK, partial(_look_for_task, build, now))
+    return _Step(_Kind.START, partial(_start, build, now), build)
+
+
+def _start(build: Build, now: datetime) -> Build:
+    """Start a build's task, unless somebody is just at it or one is found."""
+    untouched = now - (build.updated_at or build.created_at)
     # What RunTask refuses for long is believed, unless a call before has made the task.
     if untouched >= REFUSED_FOR and build.claimed == build.attempt and (found := _find(build, now)):
         return found
@@ -143,17 +188,25 @@ def _ask(build: Build, now: datetime) -> Build:
     return lifecycle.start(build, now, _SOURCE) if waits or untouched > _IN_FLIGHT else build
 
 
-def _give_up_publishing(build: Build, now: datetime) -> Build:
-    """End a build whose site could not be published in time; one that did go live, though nobody heard of it, is ready.
+def _publish(build: Build, now: datetime) -> None:
+    """Publish a site that nobody is publishing, or end a build whose site could not be published in time.
 
-    A function that hangs in `publish` must not make a failed build live later, so the project is told first.
+    One that did go live, though nobody heard of it, is ready. A function that hangs in `publish` must not make a failed
+    build live later, so the project is told first.
     """
+    if now < build.deadline:
+        if now - (build.updated_at or build.created_at) > _IN_FLIGHT:
+            lifecycle.publish(build, now, _SOURCE)
+        return
     refused = projects.refuse(build.project_slug, build.id)
-    return lifecycle.observe(build, Overdue(now) if refused else Published(now), now, _SOURCE)
+    lifecycle.observe(build, Overdue(now) if refused else Published(now), now, _SOURCE)
 
 
 def _look_for_task(build: Build, now: datetime) -> Build:
     """Find the task of an attempt whose ARN we never learned; one that ECS does not show under its ARN is lost."""
+    untouched = now - (build.updated_at or build.created_at)
+    if untouched <= _UNKNOWN_YET and not build.missing_at:
+        return build
     if build.task_arn is None and (found := _find(build, now)):
         return found
     return lifecycle.observe(build, TaskLost(now, build.attempt), now, _SOURCE)
@@ -204,7 +257,7 @@ def _stop_orphans(known: set[str], now: datetime, seconds_left: Callable[[], flo
     if orphans != before:
         slots.sight(orphans)
     for arn in sorted(orphans & before):
-        if seconds_left() < _LONGEST_CALL:
+        if seconds_left() < LONGEST_CALL:
             break
         with _go_on(faults):
             runner.stop(arn, "Tidegate: no open build has this task")

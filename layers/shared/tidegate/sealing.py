@@ -4,6 +4,8 @@ CloudWatch may show the last lines a moment late. So a log is sealed at once onl
 there, and else when two looks agree. In any case the reconciler looks once more, and counts what came meanwhile.
 """
 
+import math
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -11,7 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tidegate import batches, builds, chunks, cloudwatch, notes, subscription
-from tidegate.aws import FAULTS
+from tidegate.aws import FAULTS, LONGEST_CALL
+from tidegate.exceptions import Unavailable
 from tidegate.model import Task
 from tidegate.observability import logger
 from tidegate.settings import settings
@@ -46,8 +49,15 @@ def see_end(task: Task, now: datetime) -> None:
         notes.watch(after, now)
 
 
-def sweep(now: datetime) -> None:
-    """Look at the logs that are not whole yet; faults are raised together at the end."""
+def sweep(
+    now: datetime,
+    seconds_left: Callable[[], float] = lambda: math.inf,
+    tell: Callable[[str], None] | None = None,
+) -> None:
+    """Look at the logs that are not whole yet, while there is time; faults are raised together at the end.
+
+    `tell` gets the id of each build whose log is sealed.
+    """
     watches = {watch.task_id: watch for watch in notes.watches()}
     living = {build.task_arn.rpartition("/")[2]: build for build in builds.open_builds() if build.task_arn}
     for task_id in sorted(living.keys() - watches.keys()):  # so that a task whose end nobody tells is not forgotten
@@ -57,8 +67,11 @@ def sweep(now: datetime) -> None:
     for noted in sorted(watches.values(), key=lambda each: (each.looked_at is not None, each.looked_at)):
         if pages >= _PAGES or (noted.task_id in living and noted.ended_at is None):
             continue
+        if seconds_left() < LONGEST_CALL:
+            faults.append(Unavailable("there is no time left for logs; the next sweep goes on"))
+            break
         try:
-            pages += _look_again(noted, now)
+            pages += _look_again(noted, now, seconds_left, tell)
         except FAULTS as fault:
             logger.exception("log not sealed", task=noted.task_id)
             faults.append(fault)
@@ -66,7 +79,9 @@ def sweep(now: datetime) -> None:
         raise ExceptionGroup("some logs were not sealed", faults)
 
 
-def _look_again(noted: notes.Watch, now: datetime) -> int:
+def _look_again(
+    noted: notes.Watch, now: datetime, seconds_left: Callable[[], float], tell: Callable[[str], None] | None
+) -> int:
     """Look at a log that is no longer written; returns how many pages of CloudWatch's that took."""
     seen = notes.look_of_seal(noted.task_id) if noted.ended_at is None else None
     watch = seen or noted
@@ -74,7 +89,7 @@ def _look_again(noted: notes.Watch, now: datetime) -> int:
         return 0  # the looks would be too near to each other to agree
     if watch.ended_at is None and _lives(watch):
         return 0
-    after, fetched, _ = _look(watch, now)
+    after, fetched, sealed = _look(watch, now, seconds_left)
     given_up = not fetched.whole and now - (watch.ended_at or now) >= _PATIENCE
     if given_up:
         _seal(after, notes.Seal(after.lines, after.last, "CloudWatch did not show the rest of the log"), now)
@@ -83,6 +98,8 @@ def _look_again(noted: notes.Watch, now: datetime) -> int:
         notes.unwatch(watch.task_id)
     else:
         notes.watch(after, now)
+    if tell and watch.build_id and (sealed or given_up):
+        tell(watch.build_id)
     return fetched.pages
 
 
@@ -102,10 +119,12 @@ def _hand_over(task_id: str) -> None:
         logger.info("missed lines handed over", task=task_id, lines=len(lines))
 
 
-def _look(watch: notes.Watch, now: datetime) -> tuple[notes.Watch, _Fetched, bool]:
+def _look(
+    watch: notes.Watch, now: datetime, seconds_left: Callable[[], float] = lambda: math.inf
+) -> tuple[notes.Watch, _Fetched, bool]:
     """Compare a log with CloudWatch's and seal it if it is whole; returns what there is to remember, and if it was."""
     known, _ = chunks.stored_ids(watch.task_id)
-    fetched = _fetch(watch, known, now)
+    fetched = _fetch(watch, known, now, seconds_left)
     known, last = chunks.stored_ids(watch.task_id)
     after = replace(
         watch,
@@ -129,7 +148,7 @@ def _agree(one: notes.Watch, other: notes.Watch) -> bool:
     return one.lines == other.lines and other.looked_at - one.looked_at >= _SETTLE
 
 
-def _fetch(watch: notes.Watch, known: set[str], now: datetime) -> _Fetched:
+def _fetch(watch: notes.Watch, known: set[str], now: datetime, seconds_left: Callable[[], float]) -> _Fetched:
     """Store the lines that CloudWatch has and the store has not."""
     fetched = _Fetched(watch.since, watch.last)
     try:
@@ -144,12 +163,12 @@ def _fetch(watch: notes.Watch, known: set[str], now: datetime) -> _Fetched:
             fetched.pages += 1
             if page:
                 fetched.since, fetched.last = page[-1].timestamp, page[-1].id
-            if fetched.pages >= _PAGES:
+            if fetched.pages >= _PAGES or seconds_left() < LONGEST_CALL:
                 fetched.whole = False
                 return fetched
     except FAULTS:
         logger.warning("log not compared with CloudWatch", task=watch.task_id, exc_info=True)
-        fetched.whole = False
+        fetched.whole, fetched.pages = False, _PAGES  # the other logs are not tried for in vain
         return fetched
     fetched.since = watch.since  # the next look repeats this one
     return fetched
