@@ -10,12 +10,13 @@ from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
+import botocore.session
 import pytest
 from botocore import auth
-from botocore.awsrequest import AWSRequest
+from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,7 +97,17 @@ texts = st.text(st.characters(min_codepoint=33, max_codepoint=126))
     st.text(max_size=20).filter(lambda name: name not in {".", ".."}),  # API Gateway's ids have no dots
     st.dictionaries(names, texts, max_size=4),
     st.binary(max_size=100),
-    st.sampled_from(["https://dynamodb.eu-central-1.amazonaws.com", "http://127.0.0.1:4566"]),
+    st.sampled_from(
+        [
+            "https://dynamodb.eu-central-1.amazonaws.com",
+            "http://127.0.0.1:4566",
+            "https://Api.example:443",
+            "http://api.example:80",
+            "https://api.example:80",
+            "https://user:word@api.example",
+            "http://[::1]:4566",
+        ]
+    ),
 )
 def test_signature_is_botocores(
     keys: tuple[str, str, str | None], name: str, headers: dict[str, str], body: bytes, host: str
@@ -110,6 +121,99 @@ def test_signature_is_botocores(
         patch.setattr(auth, "get_current_datetime", lambda: moment)
         auth.SigV4Auth(credentials, "execute-api", "eu-central-1").add_auth(theirs)
     assert ours == dict(theirs.headers)
+
+
+@pytest.mark.parametrize("dual_stack", [False, True])
+@pytest.mark.parametrize("fips", [False, True])
+def test_requests_go_where_botocore_sends_them(fips: bool, dual_stack: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "_PAUSE", 0)
+    plain = botocore.session.Session()
+    config = Config(use_fips_endpoint=fips, use_dualstack_endpoint=dual_stack)
+    loader = plain.get_component("data_loader")
+    partitions = loader.load_data("partitions")["partitions"]
+    regions = [region for each in partitions for region in each["regions"] if not region.endswith("-global")]
+    assert {"eu-central-1", "us-gov-west-1", "cn-north-1", "us-iso-east-1", "eusc-de-east-1"} <= set(regions)
+    places = set()
+    for region in regions:
+        given = {"config": config, "region_name": region, **KEYS}
+        ours = places_of(lambda given=given: aws._create("dynamodb", **given))
+        assert ours == places_of(lambda given=given: plain.create_client("dynamodb", **given)), region
+        places.add(str(ours))
+    assert len(places) > len(regions) / 2
+
+
+def places_of(make: Callable[[], Any]) -> Any:
+    """Where requests of the client's went, or why there is no such client."""
+    try:
+        client = make()
+        got = sent(client, "get_item", {"TableName": "T", "Key": KEY})
+        return got + sent(client, "batch_get_item", {"RequestItems": {"T": {"Keys": [KEY]}}})
+    except BotoCoreError as error:
+        return type(error)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://abc.execute-api.eu-central-1.amazonaws.com/live",
+        "https://abc.execute-api.eu-central-1.amazonaws.com:443/live/",
+        "http://127.0.0.1:4566",
+    ],
+)
+def test_requests_go_to_the_endpoint_that_is_given(url: str) -> None:
+    plain, given = botocore.session.Session(), {"endpoint_url": url, "region_name": "eu-central-1", **KEYS}
+    for service, method, words in (
+        ("dynamodb", "get_item", {"TableName": "T", "Key": KEY}),
+        ("apigatewaymanagementapi", "post_to_connection", {"ConnectionId": "a/b=", "Data": b"x"}),
+    ):
+        theirs = sent(plain.create_client(service, **given), method, words)
+        assert sent(aws._create(service, Config(), **given), method, words) == theirs
+        assert len(theirs) == 1
+
+
+def test_account_of_the_credentials_is_part_of_the_host_as_botocore_has_it() -> None:
+    plain, given = botocore.session.Session(), {"region_name": "eu-central-1", "aws_account_id": "123456789012", **KEYS}
+    words = {"TableName": "T", "Key": KEY}
+    theirs = sent(plain.create_client("dynamodb", **given), "get_item", words)
+    assert sent(aws._create("dynamodb", Config(), **given), "get_item", words) == theirs
+    assert "123456789012" in theirs[0][0]
+
+
+def sent(client: Any, method: str, words: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the requests of a call went, and the scope they were signed for; the first is answered well."""
+    requests = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        scope = str(request.headers["Authorization"]).partition("Credential=")[2].partition(",")[0]
+        requests.append((request.url, scope.partition("/")[2].partition("/")[2]))
+        return AWSResponse(request.url, 200, {}, Raw())  # type: ignore[arg-type]
+
+    client.meta.events.register("before-send", answer)
+    getattr(client, method)(**words)
+    client.meta.events.unregister("before-send", answer)
+    return requests
+
+
+class Raw:
+    """An answer's body, as urllib3 gives it."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield b"{}"
+
+
+def test_client_without_credentials_says_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "_PAUSE", 0)
+    for service, method, words in (
+        ("dynamodb", "get_item", {"TableName": "T", "Key": KEY}),
+        ("apigatewaymanagementapi", "post_to_connection", {"ConnectionId": "a", "Data": b"x"}),
+    ):
+        url = f"http://127.0.0.1:{server.server_port}"
+        client = aws._create(service, Config(), endpoint_url=url, region_name="eu-central-1", **KEYS)
+        monkeypatch.setattr(client, "_get_credentials", lambda: None)
+        client._request_signer._credentials = None
+        with pytest.raises(NoCredentialsError):
+            getattr(client, method)(**words)
+    assert not server.asked
 
 
 def test_call_is_one_request(server: Server, client: Callable[[str], Any]) -> None:
@@ -146,8 +250,23 @@ def test_condition_that_is_not_met_is_an_answer(server: Server, client: Callable
 
 @pytest.mark.parametrize(
     "first",
-    [None, (500, {}), (503, b"<html>"), (400, THROTTLED), (200, {}, {"x-amz-crc32": "1"})],
-    ids=["no answer", "error", "no JSON", "throttled", "damaged"],
+    [
+        None,
+        (500, {}),
+        (503, b"<html>"),
+        (400, THROTTLED),
+        (200, {}, {"x-amz-crc32": "1"}),
+        (200, {}, {"x-amz-crc32": "none"}),
+        (200, b""),
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b'{"Item":'),
+        (200, {"Item": {"id": {"B": "*"}}}),
+        (400, b"\xff"),
+        (400, b'"ConditionalCheckFailedException"'),
+        (400, UNMET, {"x-amz-crc32": "1"}),
+    ],
+    ids=lambda answer: repr(answer)[:60],
 )
 def test_what_is_not_answered_is_asked_again(
     server: Server, client: Callable[[str], Any], first: tuple[int, Any] | None
@@ -157,6 +276,35 @@ def test_what_is_not_answered_is_asked_again(
     assert client("dynamodb").get_item(TableName="T", Key=KEY)["Item"] == KEY
     assert len(server.asked) == 2
     assert server.asked[0][2] == server.asked[1][2].replace(b": ", b":").replace(b", ", b",")
+
+
+@pytest.mark.parametrize("answer", [(200, b""), (200, b"<html>"), (404, b"<html>")])
+def test_what_no_answer_can_be_made_of_is_what_botocore_makes_of_it(
+    server: Server, client: Callable[[str], Any], answer: Any
+) -> None:
+    server.say(answer)
+    outcomes = []
+    for asked in (client("dynamodb"), plain_client(server)):
+        try:
+            outcomes.append(asked.get_item(TableName="T", Key=KEY).get("Item"))
+        except aws.FAULTS as error:
+            outcomes.append(type(error))
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("answer", [(200, {}, {"x-amz-crc32": "none"}), (200, b"[]"), (400, b"\xff"), (400, b"[]")])
+def test_what_botocore_cannot_read_is_a_fault_of_aws(server: Server, client: Callable[[str], Any], answer: Any) -> None:
+    server.say(answer)
+    with pytest.raises(aws.FAULTS):
+        client("dynamodb").get_item(TableName="T", Key=KEY)
+
+
+def plain_client(server: Server) -> Any:
+    """A client by botocore alone, of that server."""
+    config = Config(retries={"mode": "standard", "total_max_attempts": 2})
+    url = f"http://127.0.0.1:{server.server_port}"
+    session = botocore.session.Session()
+    return session.create_client("dynamodb", config=config, endpoint_url=url, region_name="eu-central-1", **KEYS)
 
 
 def test_refusal_of_a_repeated_call_says_that_it_was_repeated(server: Server, client: Callable[[str], Any]) -> None:
@@ -206,6 +354,9 @@ def test_frame_is_one_request(server: Server, client: Callable[[str], Any]) -> N
         ((413, {"message": "too large"}, {"x-amzn-ErrorType": "PayloadTooLargeException"}), "PayloadTooLargeException"),
         ((429, {"message": "x"}, {"x-amzn-ErrorType": "LimitExceededException"}), "LimitExceededException"),
         ((500, b"<html>"), "500"),
+        ((403, b"\xff"), "403"),
+        ((403, b"[1]"), "403"),
+        ((403, b'"Forbidden"'), "403"),
     ],
 )
 def test_frame_that_is_refused_is_not_sent_again(

@@ -71,6 +71,27 @@ def test_no_call_loads_what_is_deferred(whole: dict[str, Any], ours: dict[str, A
     assert not deferred & set(ours["loaded"])
 
 
+def test_short_requests_go_to_the_same_places(trimmed: Path) -> None:
+    script = (
+        "import itertools, json, sys\n"
+        "sys.path.append(sys.argv[1])\n"
+        "from botocore.config import Config\n"
+        "from botocore.exceptions import BotoCoreError\n"
+        "from tidegate import aws\n"
+        "aws._session().set_credentials('key', 'secret', 'token')\n"
+        "data = aws._session().get_component('data_loader').load_data('partitions')\n"
+        "regions = [each for partition in data['partitions'] for each in [*partition['regions']][:3]]\n"
+        "def place(region, fips, dual_stack):\n"
+        "    config = Config(use_fips_endpoint=fips, use_dualstack_endpoint=dual_stack)\n"
+        "    try: return aws._create('dynamodb', config, region_name=region)._place\n"
+        "    except BotoCoreError as error: return str(error)\n"
+        "print(json.dumps([place(*each) for each in itertools.product(regions, (False, True), (False, True))]))\n"
+    )
+    whole, ours = (json.loads(run(each, "-c", script, str(ROOT / "layers" / "shared"))) for each in (SITE, trimmed))
+    assert ours == whole
+    assert {"https://dynamodb.us-gov-west-1.amazonaws.com/", "https://dynamodb.eusc-de-east-1.amazonaws.eu/"} <= {*ours}
+
+
 def test_what_is_deferred_still_works(trimmed: Path) -> None:
     script = (
         "import botocore.session, pydoc\n"

@@ -18,9 +18,10 @@ from urllib.parse import quote, urlsplit
 
 import botocore
 import msgspec
+from botocore.auth import _host_from_url  # type: ignore[attr-defined]  # not public
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.client import BaseClient
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 USER_AGENT = f"Tidegate Botocore/{botocore.__version__}"  # botocore makes its own, long one twice for each request
 _PAUSE = 0.1  # seconds at most before botocore tries again
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 class _Client(BaseClient):
@@ -35,17 +37,26 @@ class _Client(BaseClient):
 
     if TYPE_CHECKING:
         _endpoint: Any
+        _request_signer: Any
         _response_parser: Any
 
         def _get_credentials(self) -> Any: ...
         def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any: ...
+        def _resolve_endpoint_ruleset(self, model: Any, params: Mapping[str, Any], context: dict[str, Any]) -> Any: ...
 
-    def _send(self, operation: str, service: str, path: str, headers: dict[str, str], body: bytes) -> AWSResponse:
+    @cached_property
+    def _place(self) -> str:
+        """The URL that requests' paths are added to."""
+        return self.meta.endpoint_url.removesuffix("/")
+
+    def _send(self, operation: str, path: str, headers: dict[str, str], body: bytes) -> AWSResponse:
         """Sign and send a POST over the client's own connections; raises BotoCoreError if it is not answered."""
-        url = self.meta.endpoint_url.rstrip("/") + path
+        url = self._place + path
         headers["User-Agent"] = USER_AGENT
-        credentials = self._get_credentials().get_frozen_credentials()
-        sign(credentials, self.meta.region_name, service, url, headers, body)
+        credentials, signer = self._get_credentials(), self._request_signer
+        if credentials is None:
+            raise NoCredentialsError
+        sign(credentials.get_frozen_credentials(), signer.region_name, signer.signing_name, url, headers, body)
         request: Any = AWSPreparedRequest("POST", url, headers, body, False)  # type: ignore[arg-type]  # any mapping will do
         events: Any = self.meta.events
         # botocore's way to answer in a service's place
@@ -59,7 +70,7 @@ class _Client(BaseClient):
     @cached_property
     def _pool(self) -> Any:
         """The connections that botocore's session keeps to the endpoint, which it looks for at each request."""
-        session, url = self._endpoint.http_session, self.meta.endpoint_url
+        session, url = self._endpoint.http_session, self._place
         if session._proxy_config.proxy_url_for(url):
             return None
         pool = session._get_connection_manager(url).connection_from_url(url)
@@ -89,8 +100,9 @@ class _Client(BaseClient):
         return answer
 
     def _told(self, answer: AWSResponse) -> Any:
-        """An error as botocore reads it."""
-        raw = {"headers": answer.headers, "body": answer.content, "status_code": answer.status_code}
+        """An error as botocore reads it, which fails where the body is no JSON object."""
+        body = answer.content if _is_object(answer.content) else b""
+        raw = {"headers": answer.headers, "body": body, "status_code": answer.status_code}
         told = self._response_parser.parse(raw, None)
         told["ResponseMetadata"]["RetryAttempts"] = 0
         return told
@@ -103,27 +115,40 @@ class Dynamo(_Client):
     """
 
     def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
-        answer = self._ask(operation_name, api_params)
-        if answer and answer.status_code == 200:
-            return _values(answer.content)
-        if answer and (told := self._told(answer))["Error"]["Code"] == "ConditionalCheckFailedException":
-            raise ClientError(told | _values(answer.content), operation_name)
+        match self._ask(operation_name, api_params):
+            case dict() as values:
+                return values
+            case ClientError() as unmet:
+                raise unmet
         time.sleep(random.uniform(0, _PAUSE))  # noqa: S311  # no secret
         try:
             return super()._make_api_call(operation_name, api_params)
         except ClientError as error:
             error.response["ResponseMetadata"]["RetryAttempts"] += 1  # ours was the first
             raise
+        except (AttributeError, ValueError) as error:  # a checksum that is no number, a body that is a list
+            raise HTTPClientError(error=error) from error
 
-    def _ask(self, operation: str, wanted: Mapping[str, Any]) -> AWSResponse | None:
-        """The answer to a request, `None` if there is none that can be believed."""
+    @cached_property
+    def _place(self) -> str:
+        """Where botocore sends requests that name tables by their names; `meta` has what its older rules say."""
+        model = self.meta.service_model.operation_model("GetItem")
+        url, _, _ = self._resolve_endpoint_ruleset(model, {}, {})
+        return url if urlsplit(url).path else f"{url}/"
+
+    def _ask(self, operation: str, wanted: Mapping[str, Any]) -> dict[str, Any] | ClientError | None:
+        """What a request is answered, be it that its condition is not met; `None` if no answer can be believed."""
         headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"DynamoDB_20120810.{operation}"}
         try:
-            answer = self._send(operation, "dynamodb", "/", headers, msgspec.json.encode(wanted))
-        except (BotoCoreError, UnicodeEncodeError):  # half a surrogate pair: what DynamoDB says of it, botocore tells
+            answer = self._send(operation, "", headers, msgspec.json.encode(wanted))
+            values = _values(answer)
+        except (BotoCoreError, ValueError):  # half a surrogate pair, a page of HTML: botocore tells what is said of it
             return None
-        checksum = answer.headers.get("x-amz-crc32")
-        return answer if checksum is None or int(checksum) == zlib.crc32(answer.content) else None
+        if answer.status_code == 200:
+            return values
+        if values and (told := self._told(answer))["Error"]["Code"] == "ConditionalCheckFailedException":
+            return ClientError(told | values, operation)
+        return None
 
 
 class Connections(_Client):
@@ -134,7 +159,7 @@ class Connections(_Client):
             return super()._make_api_call(operation_name, api_params)
         path = f"/@connections/{quote(api_params['ConnectionId'], safe='-._~')}"
         headers = {"Content-Type": "application/octet-stream"}
-        answer = self._send(operation_name, "execute-api", path, headers, api_params["Data"])
+        answer = self._send(operation_name, path, headers, api_params["Data"])
         if answer.status_code >= 300:
             raise ClientError(self._told(answer), operation_name)
         return {}
@@ -176,13 +201,25 @@ def _key(secret: str, *scope: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def _parts(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.netloc, parts.path
+    """The host to sign, which is without the scheme's own port, and the path."""
+    return _host_from_url(url), urlsplit(url).path
 
 
-def _values(content: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.json.decode(content)
+def _values(answer: AWSResponse) -> dict[str, Any] | None:
+    """What a body holds, `None` if it has another checksum; raises ValueError if it is no JSON object."""
+    content, checksum = answer.content, answer.headers.get("x-amz-crc32")
+    if checksum is not None and int(checksum) != zlib.crc32(content):
+        return None
+    found = _OBJECT.decode(content)
     return _read(found) if b'"B"' in content else found
+
+
+def _is_object(content: bytes) -> bool:
+    try:
+        _OBJECT.decode(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _read(value: Any) -> Any:
