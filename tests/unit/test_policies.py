@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.unit.test_template import FUNCTIONS, as_list, of_type, statements
+from tidegate import aws, chunks, idempotency, notes, slots
+from tidegate.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers/shared/tidegate"
@@ -33,19 +36,37 @@ ACTIONS = {  # where they are not the call's own name
     "secrets:GetSecretValue": "secretsmanager:GetSecretValue",
 }
 
+Call = tuple[str, str, str]  # action, and where it is DynamoDB's the table or index, and the keys if not any
+
 # What the code below a function could call by its shape, but never does.
 NEVER = {
-    "ApiFunction": set[tuple[str, str]](),
-    "TaskStateChangeFunction": set[tuple[str, str]](),
-    "LogForwarderFunction": set[tuple[str, str]](),
-    "ReconcilerFunction": set[tuple[str, str]](),
-    "SitesFunction": set[tuple[str, str]](),
-    "ViewersFunction": set[tuple[str, str]](),
+    "ApiFunction": set[Call](),
+    "TaskStateChangeFunction": set[Call](),
+    "LogForwarderFunction": set[Call](),
+    "ReconcilerFunction": set[Call](),
+    "SitesFunction": set[Call](),
+    "ViewersFunction": set[Call](),
 }
 # What comes with another action: the role that RunTask hands over, 404 in place of 403, the failure destination.
 COMPANIONS = {"iam:PassRole", "s3:ListBucket", "sqs:SendMessage"}
 
-Call = tuple[str, str]  # action, and the table or index where it is DynamoDB's
+# The partition keys that functions of the layer write, where not any key of the table: the operator of the condition,
+# its value, and a call that shows it.
+KEYS: dict[tuple[str, str], tuple[str, str, Callable[[], object]]] = {
+    ("chunks", "_write"): ("StringNotLike", "~*", lambda: chunks._write("task", ["1"], b"", 1, {})),
+    ("idempotency", "_take_over"): ("StringLike", "key:*", lambda: idempotency._take_over("k", 1, NOW)),
+    ("idempotency", "claim"): ("StringLike", "key:*", lambda: idempotency.claim("k", "f", "b", "s", NOW)),
+    ("idempotency", "finish"): ("StringLike", "key:*", lambda: idempotency.finish("k")),
+    ("idempotency", "release"): ("StringLike", "key:*", lambda: idempotency.release("k")),
+    ("notes", "unwatch"): ("StringEquals", "~unsealed", lambda: notes.unwatch("task")),
+    ("notes", "watch"): ("StringEquals", "~unsealed", lambda: notes.watch(notes.Watch("task"), NOW)),
+    ("slots", "acquire"): ("StringEquals", "slots", lambda: slots.acquire("b")),
+    ("slots", "release"): ("StringEquals", "slots", lambda: slots.release("b")),
+    ("slots", "sight"): ("StringEquals", "sightings", lambda: slots.sight({"arn"})),
+}
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+WRITES = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
+ANY_KEY = ""
 
 
 @cache
@@ -68,8 +89,14 @@ def mentioned(tree: ast.AST, module: str | None) -> Iterator[tuple[str, str]]:
                 yield module, name
 
 
-def calls_of(function: ast.FunctionDef | ast.ClassDef) -> Iterator[Call]:
+def calls_of(module: str, function: ast.FunctionDef | ast.ClassDef) -> Iterator[Call]:
     """The calls of AWS that a function itself makes."""
+    operator, key, _ = KEYS.get((module, function.name), (ANY_KEY, ANY_KEY, None))
+    for action, table in _calls_of(function):
+        yield action, table, f"{operator} {key}".strip() if action in WRITES else ANY_KEY
+
+
+def _calls_of(function: ast.FunctionDef | ast.ClassDef) -> Iterator[tuple[str, str]]:
     source = re.sub(r"\s+", "", ast.unparse(function))
     tables = {TABLES[name] for name in re.findall(r"\.(\w+_table)\b", source)}
     for table in re.findall(r"aws\.create\(settings\(\)\.(\w+_table)\b", source):
@@ -92,11 +119,18 @@ def reachable(folder: str) -> set[Call]:
     found: set[Call] = set()
     while todo:
         module, name = todo.pop()
-        found.update(calls_of(functions_of(module)[name]))
+        found.update(calls_of(module, functions_of(module)[name]))
         new = set(mentioned(functions_of(module)[name], module)) - seen
         seen |= new
         todo += new
-    return found
+    return set(widest(found))
+
+
+def widest(calls: set[Call]) -> Iterator[Call]:
+    """The calls, of any key where there are several kinds: a condition names one."""
+    for action, table, keys in calls:
+        alone = {other for same, of_same, other in calls if (same, of_same) == (action, table)} == {keys}
+        yield action, table, keys if alone else ANY_KEY
 
 
 def allowed(function: str) -> set[Call]:
@@ -105,7 +139,7 @@ def allowed(function: str) -> set[Call]:
     attached = {name for name, each in of_type("AWS::IAM::ManagedPolicy").items() if role in each["Roles"]}
     mine = {f"{function}Role"} | attached
     return {
-        (action, _table(resource) if action.startswith("dynamodb:") else "")
+        (action, _table(resource), _keys(each)) if action.startswith("dynamodb:") else (action, "", ANY_KEY)
         for name, each in statements()
         if name in mine
         for action in as_list(each["Action"])
@@ -124,6 +158,20 @@ def _table(resource: Any) -> str:
             raise AssertionError(resource)
 
 
+def _keys(statement: dict[str, Any]) -> str:
+    match statement.get("Condition"):
+        case None:
+            return ANY_KEY
+        case {**conditions} if len(conditions) == 1:
+            [(operator, values)] = conditions.items()
+            assert set(values) == {"dynamodb:LeadingKeys"}
+            assert operator.startswith("ForAllValues:"), "the keys of a request are a list"
+            [key] = as_list(values["dynamodb:LeadingKeys"])
+            return f"{operator.removeprefix('ForAllValues:')} {key}"
+        case other:
+            raise AssertionError(other)
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_function_may_do_what_its_code_calls(function: str) -> None:
     missing = reachable(FOLDERS[function]) - NEVER[function] - allowed(function)
@@ -140,19 +188,44 @@ def test_exceptions_are_still_exceptions(function: str) -> None:
     assert NEVER[function] <= reachable(FOLDERS[function])
 
 
+@pytest.mark.parametrize("function", KEYS)
+def test_keys_are_those_that_are_written(
+    function: tuple[str, str], stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator, pattern, call = KEYS[function]
+    written = []
+    client: Any = aws.dynamodb()
+    real = client._make_api_call
+
+    def note(operation: str, wanted: dict[str, Any]) -> Any:
+        names = {stack.logs_table: "taskId"}
+        key = (wanted.get("Key") or wanted["Item"])[names.get(wanted["TableName"], "id")]["S"]
+        written.append(key) if f"dynamodb:{operation}" in WRITES else None
+        return real(operation, wanted)
+
+    monkeypatch.setattr(client, "_make_api_call", note)
+    call()
+    assert written
+    for key in written:
+        alike = key.startswith(pattern[:-1]) if pattern.endswith("*") else key == pattern
+        assert alike != (operator == "StringNotLike")
+
+
 def test_calls_are_found() -> None:
     """The reader of the code sees plain calls, paginators, indexes and what lies several calls below."""
     found = reachable("reconciler")
     assert {
-        ("dynamodb:Query", "BuildsTable/index"),
-        ("dynamodb:UpdateItem", "ProjectsTable"),
-        ("ecs:ListTasks", ""),
-        ("ecs:RunTask", ""),
-        ("s3:PutObject", ""),
-        ("sts:AssumeRole", ""),
+        ("dynamodb:Query", "BuildsTable/index", ANY_KEY),
+        ("dynamodb:UpdateItem", "ProjectsTable", ANY_KEY),
+        ("dynamodb:PutItem", "BuildsTable", "StringEquals sightings"),
+        ("dynamodb:PutItem", "LogsTable", ANY_KEY),
+        ("ecs:ListTasks", "", ANY_KEY),
+        ("ecs:RunTask", "", ANY_KEY),
+        ("s3:PutObject", "", ANY_KEY),
+        ("sts:AssumeRole", "", ANY_KEY),
     } <= found
     assert {
-        ("dynamodb:PutItem", "LogsTable"),
-        ("execute-api:ManageConnections", ""),
-        ("secretsmanager:GetSecretValue", ""),
+        ("dynamodb:PutItem", "LogsTable", "StringNotLike ~*"),
+        ("execute-api:ManageConnections", "", ANY_KEY),
+        ("secretsmanager:GetSecretValue", "", ANY_KEY),
     } <= reachable("log_forwarder")
