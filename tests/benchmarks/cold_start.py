@@ -46,6 +46,8 @@ FUNCTIONS = {
     "LogForwarderFunction": ("log-forwarder-first-batch.json", 0.60),
     "TaskStateChangeFunction": ("task-state-change-running.json", 0.60),
     "ReconcilerFunction": ("reconciler-tick.json", 0.60),
+    "SitesFunction": ("sites-page.json", 0.60),
+    "ViewersFunction": ("viewers-subscribe.json", 0.60),
 }
 PLAIN = """\
 import boto3
@@ -148,6 +150,29 @@ def _check_tools() -> None:
         sys.exit("cold_start: valgrind is not here, and it is what counts instructions")
     if not (BUILT / "SharedLayer").is_dir():
         subprocess.run(["make", "build"], cwd=ROOT, check=True, stdout=sys.stderr)
+    check_build(BUILT)
+
+
+def check_build(built: Path) -> None:
+    """End with what to do if the build is not one of these sources."""
+    if found := sorted(differences(built)):
+        sys.exit(f"cold_start: {built} is of other sources, run `make build`: {', '.join(found)}")
+
+
+def differences(built: Path) -> Iterator[str]:
+    """The files of the functions and of the layer that are others in the build, or only there, or only here."""
+    resources = _read_template()["Resources"]
+    folders = {name: each["Properties"]["CodeUri"] for name, each in resources.items() if name.endswith("Function")}
+    folders["SharedLayer/python"] = resources["SharedLayer"]["Properties"]["ContentUri"]
+    for name, source in folders.items():
+        for pattern in ("app.py", "requirements.txt", "tidegate/*.py"):
+            here, there = (
+                {path.relative_to(each): path.read_bytes() for path in each.glob(pattern)}
+                for each in (ROOT / source, built / name)
+            )
+            for file in here.keys() | there.keys():
+                if here.get(file) != there.get(file):
+                    yield f"{name}/{file}"
 
 
 def _sides(folder: Path, url: str, certificate: str) -> tuple[Side, list[Side]]:
@@ -333,7 +358,7 @@ def _endpoint(folder: Path) -> Iterator[tuple[str, str]]:
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            asked = self.headers["X-Amz-Target"].partition(".")[2]
+            asked = self.headers.get("X-Amz-Target", "").partition(".")[2]  # none where a viewer is sent to
             body = b'{"Items":[],"Count":0,"ScannedCount":0,"taskArns":[]}' if asked in LISTS else b"{}"
             self.send_response(200)
             self.send_header("Content-Type", "application/x-amz-json-1.0")
