@@ -41,6 +41,13 @@ BUILT = ROOT / ".aws-sam" / "build"
 PYTHON = "python3.13"
 WARM_CALLS = 20
 LISTS = {"Query", "Scan", "ListTasks"}
+PROJECT = {  # the one item that is there, so that a visitor gets a page
+    "slug": {"S": "callous-tender-dog"},
+    "gitUrl": {"S": "https://git.example.com/you/site.git"},
+    "createdAt": {"S": "2026-11-21T07:30:00.000Z"},
+    "liveBuild": {"S": "01JD6Q2V8W3M4N5P6R7S8T9VAB"},
+}
+PAGE = b"<!doctype html><title>A page</title>"
 FUNCTIONS = {
     "ApiFunction": ("api-get-build.json", 0.70),
     "LogForwarderFunction": ("log-forwarder-first-batch.json", 0.60),
@@ -91,7 +98,7 @@ ENVIRONMENT = {
     "SUBNETS": "subnet-0a1b2c3d",
     "SECURITY_GROUPS": "sg-0a1b2c3d",
     "BUILDER_ACCESS_ROLE": "arn:aws:iam::123456789012:role/builder-access",
-    "SITES_URL": "http://{slug}.localhost:8000",
+    "SITES_URL": "https://{slug}.sites.example.com",
     "MAX_CONCURRENT_BUILDS": "2",
     "BUILD_TIMEOUT_SECONDS": "1200",
     "SPOT_SHARE": "0",
@@ -350,19 +357,30 @@ def _runtime_api(event: bytes, calls: int) -> Iterator[tuple[str, threading.Even
 
 @contextmanager
 def _endpoint(folder: Path) -> Iterator[tuple[str, str]]:
-    """AWS over TLS, which has nothing in its tables; its address and its certificate."""
+    """AWS over TLS, which has a project and a page of its site, and nothing else; its address and its certificate."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # an answer in one packet: a second one waits for what the client's kernel delays
 
+        def do_GET(self) -> None:
+            modified = "Sat, 21 Nov 2026 07:30:00 GMT"
+            self._answer(PAGE, {"Content-Type": "text/html", "ETag": '"1"', "Last-Modified": modified})
+
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            wanted = self.rfile.read(int(self.headers["Content-Length"]))
             asked = self.headers.get("X-Amz-Target", "").partition(".")[2]  # none where a viewer is sent to
-            body = b'{"Items":[],"Count":0,"ScannedCount":0,"taskArns":[]}' if asked in LISTS else b"{}"
+            found: dict[str, Any] = (
+                {"Items": [], "Count": 0, "ScannedCount": 0, "taskArns": []} if asked in LISTS else {}
+            )
+            if asked == "GetItem" and b'"ProjectsTable"' in wanted:
+                found = {"Item": PROJECT}
+            self._answer(json.dumps(found).encode(), {"Content-Type": "application/x-amz-json-1.0"})
+
+        def _answer(self, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(200)
-            self.send_header("Content-Type", "application/x-amz-json-1.0")
-            self.send_header("Content-Length", str(len(body)))
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
