@@ -32,7 +32,7 @@ class SimTask:
         self.visible_at = 0.0
         self.listed_at = 0.0
         self.gone_at = float("inf")
-        self.hidden = (0.0, 0.0)  # from when to when reads do not show it, which are not always up to date
+        self.hidden = self.unlisted = (0.0, 0.0)  # from when to when DescribeTasks and ListTasks do not show it
         self.outcome = OK
         self.slug = ""
         self.job_url = ""
@@ -128,7 +128,7 @@ class SimEcs:
                 for task in self.tasks.values()
                 if task.desired == desiredStatus
                 and task.listed_at <= now < task.gone_at
-                and not task.hidden[0] <= now < task.hidden[1]
+                and not task.unlisted[0] <= now < task.unlisted[1]
                 and startedBy in {None, task.started_by}
             ]
             start = int(nextToken or 0)
@@ -211,6 +211,7 @@ class SimEcs:
         if world.misfortune(self.hiding):
             start = world.now + world.rng.uniform(0, 600)
             task.hidden = (start, start + world.rng.uniform(0, 35))
+            task.unlisted = world.rng.choice((task.hidden, (0.0, 0.0)))
         task.outcome = self.outcomes(task)
         world.say(f"new task {task.arn[-4:]} of {task.started_by}, to come to: {task.outcome.name}", "ecs")
         self.created(task)

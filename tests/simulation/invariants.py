@@ -185,9 +185,11 @@ class Invariants:
         wrong = ""
         function = self.world.current
         hidden = any(each.hidden[0] <= now < each.hidden[1] + _SEEN for each in tasks)
-        blind = function is None or function.troubles & {"ecs", "s3", "time"} or hidden
-        if overdue and blind and code.endswith("_TIMED_OUT"):
-            return  # who could not see the task has only the clock
+        unlisted = any(each.unlisted[0] <= now < each.unlisted[1] + _SEEN for each in tasks)
+        blind = function is None or function.troubles & {"ecs", "s3", "time"} or hidden or unlisted
+        hoped = unlisted or not tasks or now >= _time(before["deadline"]) + _SWEEP - 1
+        if overdue and blind and hoped and code.endswith("_TIMED_OUT"):
+            return  # who could not see the task has only the clock, and one more sweep
         if (
             any(each.success and (each.ended_since or 0) < now - _SEEN for each in tasks)
             and code != "PUBLISH_TIMED_OUT"
@@ -334,7 +336,8 @@ class Invariants:
             if not task.alive or task.told_to_stop or self._wanted(task):
                 continue
             since, sweeps = self.unwanted.get(task.arn, (self.world.now, 0))
-            if max(since, task.at + 125, task.listed_at) < began - 3:
+            unseen = max([until for start, until in (task.hidden, task.unlisted) if start <= self.world.now], default=0)
+            if max(since, task.at + 125, task.listed_at, unseen) < began - 3:
                 sweeps += 1
             still[task.arn] = (since, sweeps)
             if sweeps >= 2:

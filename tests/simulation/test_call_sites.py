@@ -177,6 +177,13 @@ def lose_the_task(stack: Stack) -> None:
     stack.later(200, stack.ecs.tasks.clear)
 
 
+def conceal(stack: Stack) -> None:
+    """ECS lists the tasks, and does not describe them for a moment."""
+    now = stack.world.now
+    for task in stack.ecs.tasks.values():
+        task.hidden = (now, now + 5)
+
+
 def lose_the_environment(stack: Stack) -> None:
     """The values of a waiting build's environment expire before it starts."""
 
@@ -277,6 +284,27 @@ REPAIRS = (
             Before("runner.find", Fault(DENIED), OFTEN, "sweep", until=600),
         ),
         patient=False,
+    ),
+    Scenario(
+        "a task nobody heard of, listed when it is late",
+        create,
+        {"READY"},
+        deaf=True,
+        before=(
+            Before("runner.run", Fault(CRASH_AFTER)),
+            Before("lifecycle.start", Fault(DENIED), OFTEN, "sweep"),
+            Before("runner.find", Fault(DENIED), OFTEN, "sweep", until=600),
+            Before("runner.find", conceal, by="sweep"),
+        ),
+        patient=False,
+    ),
+    Scenario(
+        "canceled, and a task nobody heard of is listed",
+        partial(cancel_after, 30),
+        {"CANCELED"},
+        ("never ends",),
+        deaf=True,
+        before=(Before("runner.run", Fault(TIMEOUT_AFTER)), Before("runner.find", conceal, 6, "sweep")),
     ),
     Scenario(
         "canceled, and a task nobody heard of",
