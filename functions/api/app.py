@@ -376,7 +376,7 @@ def _build_view(build: Build) -> dict[str, Any]:
         "failure": build.failure,
         "gitURL": build.source.url,
         "ref": build.source.ref,
-        "commit": build.source.commit,
+        "commit": build.commit,
         "settings": build.settings,
         "framework": build.framework,
         "files": build.files,

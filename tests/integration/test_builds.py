@@ -161,7 +161,7 @@ def usual(number: int = 0, **more: Any) -> Build:
     build = replace(
         BUILD,
         id=f"01JD6Q2V8W3M4N5P6R7S8T{number:04}",
-        source=replace(BUILD.source, commit="4b825dc642cb6eb9a060e54bf8d69288fbee4904"),
+        cloned_commit="4b825dc642cb6eb9a060e54bf8d69288fbee4904",
         status=Status.FAILED,
         revision=6,
         open=None,

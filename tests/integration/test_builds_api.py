@@ -142,14 +142,92 @@ def test_retry_builds_the_same_commit_with_the_same_settings(ecs: FakeEcs) -> No
     happen(ecs, old_id, "STOPPED", 106)
     old = builds.get(old_id)
     assert old
-    learned = builds.save(old, replace(old, source=replace(old.source, commit="a" * 40)), datetime.now(UTC))
-    assert learned
+    assert builds.save(old, replace(old, cloned_commit="a" * 40), datetime.now(UTC))
+    assert get(old_id)["commit"] == "a" * 40
     status, body, headers = call("POST", f"/v1/builds/{old_id}/retry")
     assert status == 202
     assert headers["Location"] == f"/v1/builds/{body['id']}"
     assert body["id"] != old_id
     assert (body["commit"], body["ref"], body["settings"]["rootDirectory"]) == ("a" * 40, "main", "site")
     assert jobs.get_env(jobs.env_key(body["id"])) == {"TOKEN": "s3cr3t-value"}
+
+
+def tell_commit(build_id: str, commit: str, attempt: int = 1) -> None:
+    """What the builder uploads once it has cloned."""
+    build = builds.get(build_id)
+    assert build
+    told = {"buildId": build_id, "attempt": attempt, "ok": False, "commit": commit}
+    key = f"{jobs.prefix(build.project_slug, build_id)}source.json"
+    aws.s3().put_object(Bucket="artifacts", Key=key, Body=json.dumps(told).encode())
+
+
+def asked_for(build_id: str, attempt: int) -> Any:
+    """The source in the job of an attempt."""
+    job = aws.s3().get_object(Bucket="artifacts", Key=f"jobs/{build_id}-{attempt}.json")
+    return json.loads(job["Body"].read())["source"]
+
+
+def test_retry_of_a_build_that_runs_has_the_commit_it_cloned(ecs: FakeEcs) -> None:
+    old_id = post(ref="main")
+    happen(ecs, old_id, "RUNNING")
+    _, early, _ = call("POST", f"/v1/builds/{old_id}/retry")
+    assert (early["ref"], early["commit"]) == ("main", None), "nothing is cloned yet"
+    tell_commit(old_id, "a" * 40)
+    _, body, _ = call("POST", f"/v1/builds/{old_id}/retry")
+    assert (body["ref"], body["commit"]) == ("main", "a" * 40)
+
+
+def test_retry_that_cannot_learn_the_commit_starts_nothing(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> None:
+    old_id = post(ref="main")
+    happen(ecs, old_id, "RUNNING")
+    tell_commit(old_id, "a" * 40)
+    with monkeypatch.context() as denied:
+        denied.setattr(aws.s3(), "get_object", throttled)
+        status, body, _ = call("POST", f"/v1/builds/{old_id}/retry")
+    assert (status, body["code"]) == (503, "UNAVAILABLE")
+    assert [build.id for build in builds.open_builds()] == [old_id]
+
+
+def test_build_that_the_clock_ended_keeps_its_commit(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> None:
+    old_id, unread = post(ref="main"), post(OTHER, slug="other")
+    for each in (old_id, unread):
+        happen(ecs, each, "RUNNING")
+        tell_commit(each, "a" * 40)
+    reconciling.reconcile(datetime.now(UTC) + timedelta(hours=1))
+    assert get(old_id)["failure"]["code"] == "BUILD_TIMED_OUT"
+    happen(ecs, old_id, "STOPPED", 137, stopCode="UserInitiated")
+    assert get(old_id)["commit"] == "a" * 40
+    with monkeypatch.context() as denied:
+        denied.setattr(aws.s3(), "get_object", throttled)
+        happen(ecs, unread, "STOPPED", 137, stopCode="UserInitiated")
+    assert slots.holders() == set(), "a slot does not wait for S3"
+    assert call("POST", f"/v1/builds/{unread}/retry")[1]["commit"] == "a" * 40
+
+
+def test_attempt_after_a_lost_task_has_its_commit(ecs: FakeEcs) -> None:
+    build_id = post(ref="main")
+    happen(ecs, build_id, "RUNNING")
+    tell_commit(build_id, "a" * 40)
+    ecs.tasks.clear()
+    for minutes in (3, 5):
+        reconciling.reconcile(datetime.now(UTC) + timedelta(minutes=minutes))
+    view = get(build_id)
+    assert (view["attempt"], view["commit"], view["ref"]) == (2, "a" * 40, "main")
+    assert asked_for(build_id, 2)["commit"] == "a" * 40
+
+
+def test_build_that_waits_after_its_clone_leaves_for_a_newer_one(ecs: FakeEcs) -> None:
+    old = post(slug="a", ref="main")
+    happen(ecs, old, "RUNNING")
+    tell_commit(old, "a" * 40)
+    short = {"tasks": [], "failures": [{"reason": "Capacity is unavailable at this time."}]}
+    ecs.answers.append(short)
+    happen(ecs, old, "STOPPED", 137, stopCode="SpotInterruption", stoppedReason="Your Spot Task was interrupted.")
+    view = get(old)
+    assert (view["attempt"], view["commit"], view["waiting"]) == (3, "a" * 40, "AWS has no capacity for the task now.")
+    new = post(slug="a", ref="main")
+    assert (get(old)["status"], get(old)["failure"]["code"]) == ("canceled", "SUPERSEDED")
+    assert (get(new)["status"], get(new)["commit"]) == ("starting", None)
 
 
 def test_build_of_a_known_project(ecs: FakeEcs) -> None:
@@ -197,6 +275,28 @@ def test_timeline_tells_the_story(ecs: FakeEcs) -> None:
 
 def with_key(key: str, body: dict[str, Any], path: str = "/project") -> tuple[int, Any]:
     return call("POST", path, body, headers=JSON | {"idempotency-key": key})[:2]
+
+
+def test_event_of_an_unknown_build_is_kept_in_the_log(ecs: FakeEcs, caplog: pytest.LogCaptureFixture) -> None:
+    build_id = post()
+    arn = get(build_id)["taskArn"]
+    aws.dynamodb().delete_item(TableName="BuildsTable", Key={"id": {"S": build_id}})
+    container = {"name": "builder", "lastStatus": "STOPPED", "exitCode": 137, "reason": "OutOfMemoryError: no"}
+    more = {"stopCode": "EssentialContainerExited", "stoppedReason": "Essential container in task exited"}
+    task = ecs.change(arn, lastStatus="STOPPED", containers=[container], **more)
+    task_state_change({"detail": task}, CONTEXT)  # type: ignore[arg-type]
+    [told] = [vars(record) for record in caplog.records if record.message == "task of an unknown build"]
+    known = {
+        "build_id": build_id,
+        "task": arn,
+        "version": 2,
+        "status": "STOPPED",
+        "exit_code": 137,
+        "stop_code": "EssentialContainerExited",
+        "stopped_reason": "Essential container in task exited",
+        "container_reason": "OutOfMemoryError: no",
+    }
+    assert told | known == told
 
 
 def test_same_key_and_body_give_the_same_build(ecs: FakeEcs) -> None:

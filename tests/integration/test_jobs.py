@@ -238,6 +238,43 @@ def test_of_a_killed_builder_only_the_commit_is_known(stack: Settings, left: Any
     assert jobs.result(BUILD) is None
 
 
+def test_end_of_a_killed_builder_counts_though_its_commit_cannot_be_read(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_result(told(), "source.json")
+    real = aws.s3().get_object
+
+    def denied(**wanted: Any) -> Any:
+        if wanted["Key"].endswith("source.json"):
+            raise client_error("AccessDenied", "no", "GetObject")
+        return real(**wanted)
+
+    monkeypatch.setattr(aws.s3(), "get_object", denied)
+    assert jobs.result(BUILD) is None
+    with pytest.raises(ClientError):
+        jobs.cloned_commit(BUILD)
+
+
+def test_commit_is_that_of_the_newest_attempt_that_told_one(stack: Settings) -> None:
+    third = replace(BUILD, attempt=3)
+    assert jobs.cloned_commit(third) is None
+    write_result(told(commit="1" * 40), "source.json")
+    assert jobs.cloned_commit(third) == "1" * 40
+    write_result(told(commit="2" * 40, attempt=2))
+    assert jobs.cloned_commit(third) == "2" * 40
+    write_result(told(commit=None, attempt=3))
+    assert jobs.cloned_commit(third) == "1" * 40
+    write_result(told(commit="4" * 40, attempt=4))
+    assert jobs.cloned_commit(third) == "1" * 40, "no attempt of this build"
+
+
+def test_job_asks_for_the_commit_that_was_cloned(stack: Settings) -> None:
+    jobs.grant(replace(BUILD, cloned_commit="a" * 40), {})
+    assert (job()["source"]["ref"], job()["source"]["commit"]) == ("main", "a" * 40)
+    jobs.grant(replace(BUILD, source=replace(BUILD.source, commit="b" * 40), cloned_commit="a" * 40), {})
+    assert job()["source"]["commit"] == "b" * 40, "what was asked for wins"
+
+
 def test_result_counts_before_what_was_known_so_far(stack: Settings) -> None:
     write_result(told(commit="0" * 40), "source.json")
     write_result(told())

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.session
@@ -255,6 +256,26 @@ def test_task_that_is_listed_and_not_described_is_not_taken_for_none(
     monkeypatch.setattr(
         ecs, "describe_tasks", lambda **_: {"tasks": [], "failures": [{"arn": arn, "reason": "MISSING"}]}
     )
+    with pytest.raises(runner.NotDescribed, match=str(arn)):
+        runner.find(BUILD)
+
+
+def test_find_reads_all_pages(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> None:
+    arn = runner.run(BUILD, JOB_URL)
+    pages = [{"taskArns": []}, {"taskArns": [arn]}]
+    monkeypatch.setattr(ecs, "list_tasks", lambda **_: pages[0])
+    monkeypatch.setattr(ecs, "get_paginator", lambda _: SimpleNamespace(paginate=lambda **_: pages))
+    found = runner.find(BUILD)
+    assert found
+    assert found.arn == arn
+
+
+def test_task_that_ecs_fails_to_describe_is_not_taken_for_gone(ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch) -> None:
+    arn, gone = runner.run(BUILD, JOB_URL), ARN
+    assert dict(runner.describe([str(arn), gone])).keys() == {arn, gone}
+    failures = [{"arn": arn, "reason": "INTERNAL"}, {"arn": gone, "reason": "MISSING"}]
+    monkeypatch.setattr(ecs, "describe_tasks", lambda **_: {"tasks": [], "failures": failures})
+    assert dict(runner.describe([str(arn), gone])) == {gone: None}
     with pytest.raises(runner.NotDescribed, match=str(arn)):
         runner.find(BUILD)
 

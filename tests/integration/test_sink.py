@@ -125,8 +125,7 @@ def test_status_and_commit_are_those_of_now_and_the_task_is_asked_for_once(
     assert collector.resource()["tidegate.build.status"] == "starting"
     assert "vcs.ref.head.revision" not in collector.resource()
     monkeypatch.setattr(notes, "origin", lambda _: pytest.fail("a task never changes its build"))
-    source = replace(BUILD.source, commit="4b82" * 10)
-    builds.save(BUILD, replace(BUILD, status=Status.READY, source=source), NOW)
+    builds.save(BUILD, replace(BUILD, status=Status.READY, cloned_commit="4b82" * 10), NOW)
     deliver("three", first=2)
     assert collector.resource()["tidegate.build.status"] == "ready"
     assert collector.resource()["vcs.ref.head.revision"] == "4b82" * 10

@@ -13,7 +13,7 @@ from tests.simulation.ecs import CLUSTER, SimEcs, as_event
 from tests.simulation.invariants import BUILDS, ENDS, LOGS, ONE_BUILD, PROJECTS, Invariants
 from tests.simulation.s3 import SimS3, SimSts
 from tests.simulation.world import EPOCH, Violation, World
-from tidegate import aws, builds, lifecycle, queueing, reconciling, service
+from tidegate import aws, builds, jobs, lifecycle, queueing, reconciling, service
 from tidegate.events import task_of
 from tidegate.inputs import NewProject
 from tidegate.model import BuildSettings, Source
@@ -108,7 +108,7 @@ class Stack:
             mock.patch.object(builds, "time", SimpleNamespace(sleep=self.world.sleep)),
             mock.patch.object(service, "new_slug", return_value="new-slug-name"),
         ):
-            for module in (lifecycle, queueing, reconciling, service):
+            for module in (jobs, lifecycle, queueing, reconciling, service):
                 own = {name: value for name, value in quiet.items() if hasattr(module, name)}
                 patched.enter_context(mock.patch.multiple(module, **own))
             settings.cache_clear()

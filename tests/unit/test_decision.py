@@ -244,6 +244,28 @@ def test_what_was_last_known_is_evidence(build: Build, observation: Observation,
     assert after.failure.evidence == evidence
 
 
+COMMIT = "a" * 40
+TOLD = Result(ID, 1, ok=False, commit=COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("build", "observation"),
+    [
+        (BUILDING, stopped(106, result=TOLD)),
+        (BUILDING, stopped(137, "Your Spot Task was interrupted.", stop_code="SpotInterruption", result=TOLD)),
+        (BUILDING, stopped(0, result=replace(OK, commit=COMMIT))),
+        (UNWANTED, stopped(143, "Tidegate: canceled", stop_code="UserInitiated", result=TOLD)),
+        (OVERDUE, stopped(137, "Tidegate: late", stop_code="UserInitiated", result=TOLD)),
+        (SECOND, StartClaimed(NOW, 1, COMMIT)),
+    ],
+    ids=["failed", "lost", "made", "canceled", "ended by the clock", "found by the next attempt"],
+)
+def test_what_was_cloned_is_kept_beside_what_was_asked_for(build: Build, observation: Observation) -> None:
+    after = decide(build, observation).build
+    assert (after.cloned_commit, after.commit, after.source) == (COMMIT, COMMIT, build.source)
+    assert decide(after, observation).build.cloned_commit == COMMIT
+
+
 BUILDS = st.sampled_from([case[2] for case in CASES])
 OBSERVATIONS = st.one_of(
     st.sampled_from([case[3] for case in CASES]),

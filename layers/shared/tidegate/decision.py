@@ -100,7 +100,9 @@ def _task_seen(build: Build, seen: TaskSeen) -> Decision:
         return Decision(build, ignored="another attempt", stop_task=alive)
     if build.status.final:
         if task.ended and build.open:
-            return Decision(replace(_with_task(build, task), open=None))
+            return Decision(
+                replace(_with_commit(_with_task(build, task), seen.result.commit if seen.result else None), open=None)
+            )
         return Decision(build, ignored="the build has ended", stop_task=alive)
     if build.status is Status.PUBLISHING:
         return Decision(build, ignored="the task's end is known", publish=task.ended)
@@ -149,7 +151,7 @@ def _start_claimed(build: Build, seen: StartClaimed) -> Decision:
         return Decision(build, ignored="claimed already", run=build.revision == seen.revision)
     if build.status is Status.QUEUED:
         build = _starting(build, seen.at)
-    return Decision(replace(build, claimed=build.attempt), run=True)
+    return Decision(replace(_with_commit(build, seen.commit), claimed=build.attempt), run=True)
 
 
 def _task_ended(build: Build, seen: TaskSeen) -> Decision:
@@ -159,9 +161,9 @@ def _task_ended(build: Build, seen: TaskSeen) -> Decision:
         exit_code=task.exit_code,
         stop_code=task.stop_code,
         stopped_reason=(task.stopped_reason or "")[:500] or None,
-        source=replace(build.source, commit=(result and result.commit) or build.source.commit),
         framework=(result and result.framework) or build.framework,
     )
+    build = _with_commit(build, result.commit if result else None)
     if build.cancel_requested_at:
         return Decision(_canceled(build, seen.at, CANCELED))
     if task.exit_code != 0 or task.stop_code == "UserInitiated" or result is None or not result.ok:
@@ -341,6 +343,10 @@ def _with_task(build: Build, task: Task) -> Build:
 def _with_arn(build: Build, arn: str) -> Build:
     tasks = build.tasks if arn in build.tasks else (*build.tasks, arn)
     return replace(build, task_arn=arn, tasks=tasks)
+
+
+def _with_commit(build: Build, commit: str | None) -> Build:
+    return replace(build, cloned_commit=commit or build.cloned_commit)
 
 
 def _later(now: Status, then: Status) -> Status:

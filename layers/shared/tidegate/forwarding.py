@@ -40,5 +40,5 @@ def _described(build: Build, task_id: str) -> dict[str, str | int | None]:
         "tidegate.build.attempt": build.attempt if of_this_attempt else None,
         "vcs.repository.url.full": re.sub(r"//[^/@]*@", "//", build.source.url),
         "vcs.ref.head.name": build.source.ref,
-        "vcs.ref.head.revision": build.source.commit,
+        "vcs.ref.head.revision": build.commit,
     }

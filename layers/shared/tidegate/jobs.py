@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tidegate import aws
 from tidegate.model import Build, BuilderFailure, Result, StepTime
+from tidegate.observability import logger
 from tidegate.settings import settings
 
 MAX_FILES = 20_000
@@ -102,7 +103,7 @@ def grant(build: Build, env: dict[str, str]) -> str:
         "source": {
             "url": build.source.url,
             "ref": build.source.ref,
-            "commit": build.source.commit,
+            "commit": build.commit,
             "protocols": config.git_protocols,
         },
         "settings": {
@@ -133,18 +134,37 @@ def result(build: Build) -> Result | None:
     The builder runs hostile code, so what it wrote is checked like any other input, and cut to what fits into a build.
     """
     found = _account(build, "result.json")
-    if found is None and build.source.commit is None and (left := _account(build, "source.json")):
-        return Result(build.id, build.attempt, ok=False, commit=left.commit)
-    return found
+    if found and found.attempt == build.attempt:
+        return found
+    commit = None if build.commit else _left_commit(build)
+    return Result(build.id, build.attempt, ok=False, commit=commit) if commit else None
+
+
+def _left_commit(build: Build) -> str | None:
+    """What a killed builder cloned; that it was killed counts without it, and who builds again looks again."""
+    try:
+        left = _account(build, "source.json")
+    except aws.FAULTS:
+        logger.exception("commit not read", build_id=build.id)
+        return None
+    return left.commit if left else None
+
+
+def cloned_commit(build: Build) -> str | None:
+    """The commit that the newest attempt to tell of one has cloned; `None` if none has."""
+    told = [account for name in ("source.json", "result.json") if (account := _account(build, name))]
+    newest = max((each for each in told if each.commit), key=lambda each: each.attempt, default=None)
+    return newest.commit if newest else None
 
 
 def _account(build: Build, name: str) -> Result | None:
+    """What a builder of one of the build's attempts has told."""
     body = _get(prefix(build.project_slug, build.id) + name, MAX_RESULT_BYTES)
     try:
         found = msgspec.json.decode(body, type=Result) if body else None
     except (ValueError, RecursionError):
         return None
-    if found is None or (found.build_id, found.attempt) != (build.id, build.attempt):
+    if found is None or found.build_id != build.id or not 1 <= found.attempt <= build.attempt:
         return None
     sizes_are_true = 0 <= found.files <= MAX_FILES and 0 <= found.bytes <= MAX_SITE_BYTES
     return _cut(found) if sizes_are_true or not found.ok else None

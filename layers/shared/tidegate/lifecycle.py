@@ -8,11 +8,11 @@ from tidegate.aws import FAULTS
 from tidegate.decision import Decision, decide
 from tidegate.diagnosis import diagnose_start, failure
 from tidegate.exceptions import Unavailable
-from tidegate.model import Build, Diagnosis, Task
+from tidegate.model import Build, Diagnosis, Result, Task
 from tidegate.observability import MetricUnit, count, logger, measure
 from tidegate.observations import Observation, Published, QueueFull, StartClaimed, TaskAccepted, TaskRefused, TaskSeen
 from tidegate.status import Status
-from tidegate.timeline import record
+from tidegate.timeline import record, what
 
 _TRIES = 8  # of a write that others keep overtaking
 
@@ -21,7 +21,8 @@ def start(build: Build, now: datetime, source: str) -> Build:
     """Start the task of the build's attempt, if there is a slot; doing it again starts no second task."""
     if not slots.acquire(build.id):
         return observe(build, QueueFull(now), now, source)
-    build, decision = settle(build, StartClaimed(now, build.revision), now, source)
+    commit = cloned_commit(build) if build.unstarted and build.tasks else None
+    build, decision = settle(build, StartClaimed(now, build.revision, commit), now, source)
     if not decision.run:
         if build.open is None:
             slots.release(build.id)
@@ -39,6 +40,11 @@ def start(build: Build, now: datetime, source: str) -> Build:
     evidence = diagnosis.failure.evidence
     logger.warning("task not started", build_id=build.id, code=code, answer=answer.code, evidence=evidence)
     return observe(build, TaskRefused(now, build.attempt, diagnosis, answer.uncertain), now, source)
+
+
+def cloned_commit(build: Build) -> str | None:
+    """The commit that a task of the build has cloned, also where nobody heard of it; `None` if none is known."""
+    return build.commit or (jobs.cloned_commit(build) if build.claimed else None)
 
 
 def _environment(build: Build) -> dict[str, str]:
@@ -59,14 +65,29 @@ def see_task(build: Build, task: Task, now: datetime, source: str) -> Build:
     return observe(build, sighting(build, task, now), now, source)
 
 
-def sighting(build: Build, task: Task, now: datetime) -> TaskSeen:
-    """A task of the build as ECS shows it, with the builder's result where that counts."""
-    return TaskSeen(now, task, jobs.result(build) if has_result(build, task) else None)
+def sighting(build: Build, task: Task, now: datetime, *, can_read: bool = True) -> TaskSeen:
+    """A task of the build as ECS shows it, with the builder's result where that counts.
+
+    `can_read`: there is the time for what is good to know, but not needed.
+    """
+    if has_result(build, task):
+        return TaskSeen(now, task, jobs.result(build))
+    late = can_read and task.ended and task.attempt == build.attempt and build.status.final and build.open
+    return TaskSeen(now, task, _late_result(build) if late else None)
 
 
 def has_result(build: Build, task: Task) -> bool:
     """Whether what the builder wrote counts: the task of the build's attempt has ended, and that is new."""
     return task.ended and task.attempt == build.attempt and build.status.rank < Status.PUBLISHING.rank
+
+
+def _late_result(build: Build) -> Result | None:
+    """What the task of a build has left that had ended before it; its slot does not wait for S3."""
+    try:
+        return jobs.result(build)
+    except FAULTS:
+        logger.exception("result not read", build_id=build.id)
+    return None
 
 
 def follow(build: Build, decision: Decision, now: datetime, source: str) -> Build:
@@ -133,7 +154,7 @@ def _tell_outcome(
     """Log and count an observation and what it changed."""
     for name, dimensions in metrics.counts(before, after, decision, seen, source, now):
         count(name, **dimensions)
-    keys: dict[str, Any] = {"build_id": after.id, "observation": type(seen).__name__, "status": after.status.value}
+    keys: dict[str, Any] = {"build_id": after.id, "observation": what(seen), "status": after.status.value}
     if decision.ignored:
         logger.info("observation ignored", reason=decision.ignored, **keys)
         return

@@ -14,7 +14,7 @@ class Model(Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 
 class Source(Model, frozen=True):
-    """Which commit of which repository; `commit` is the full id and wins over `ref`."""
+    """What is asked for of a repository; `commit` is the full id and wins over `ref`."""
 
     url: str
     ref: str | None = None
@@ -139,7 +139,7 @@ class Build(Model, frozen=True, omit_defaults=False):
     set out to make, and `faults` counts those that a fault of the platform ended; `revision` counts the writes;
     `task_version` is ECS's `detail.version` of the newest event of this attempt; `deadline` is when the present state
     is overdue. `missing_at` is when ECS first did not know the build's task; `open` is there while the status is not
-    final or a task may live.
+    final or a task may live. `cloned_commit` is what an attempt of it has cloned, as far as that was told.
     """
 
     id: str
@@ -171,10 +171,16 @@ class Build(Model, frozen=True, omit_defaults=False):
     stop_code: str | None = None
     stopped_reason: str | None = None
     failure: Failure | None = None
+    cloned_commit: str | None = None
     framework: str | None = None
     files: int | None = None
     bytes: int | None = None
     timeline: tuple[Entry, ...] = ()
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that each further attempt builds; `None`: what `source.ref` then is."""
+        return self.source.commit or self.cloned_commit
 
     @property
     def unstarted(self) -> bool:

@@ -26,10 +26,14 @@ class TaskLost(Struct, frozen=True):
 
 
 class StartClaimed(Struct, frozen=True):
-    """The build has a slot, and whoever read it at this revision is about to call RunTask for its attempt."""
+    """The build has a slot, and whoever read it at this revision is about to call RunTask for its attempt.
+
+    `commit` is what an earlier attempt has cloned, if the build does not know of it.
+    """
 
     at: datetime
     revision: int
+    commit: str | None = None
 
 
 class TaskAccepted(Struct, frozen=True):

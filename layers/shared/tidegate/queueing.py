@@ -23,7 +23,17 @@ def observe_task(task: Task, now: datetime) -> Build | None:
     """Bring the build of a task forward, and the next waiting one if a slot came free."""
     build = builds.get(task.build_id)
     if build is None:
-        logger.warning("task of an unknown build", build_id=task.build_id, task=task.arn, status=task.last_status)
+        logger.warning(
+            "task of an unknown build",
+            build_id=task.build_id,
+            task=task.arn,
+            version=task.version,
+            status=task.last_status,
+            exit_code=task.exit_code,
+            stop_code=task.stop_code,
+            stopped_reason=task.stopped_reason,
+            container_reason=task.container_reason,
+        )
         count("EventIgnored", reason="unknown build")
         return None
     was_open = build.open
@@ -101,7 +111,7 @@ def superseded(some: Collection[Build]) -> list[Build]:
         build
         for build in some
         if build.unstarted
-        and build.status.rank <= Status.STARTING.rank
+        and not build.status.final
         and build.source.commit is None
         and build.id < newest[build.project_slug, build.source]
     ]

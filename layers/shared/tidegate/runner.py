@@ -98,13 +98,19 @@ def stop(task_arn: str, reason: str) -> None:
 
 
 def describe(task_arns: list[str]) -> Iterator[tuple[str, Task | None]]:
-    """What ECS knows of each task; `None` if it does not know it (yet, or any more)."""
+    """What ECS knows of each task; `None` if it does not know it (yet, or any more).
+
+    A task that it fails to describe for another reason is left out: that says nothing of the task.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html
+    """
     config = settings()
     for start in range(0, len(task_arns), _DESCRIBE):
         some = task_arns[start : start + _DESCRIBE]
         answer = aws.ecs().describe_tasks(cluster=config.cluster, tasks=some)
         found = {task["taskArn"]: task_of(task, config.builder_container) for task in answer["tasks"]}
-        yield from ((arn, found.get(arn)) for arn in some)
+        missing = {failure.get("arn") for failure in answer["failures"] if failure.get("reason") == "MISSING"}
+        yield from ((arn, found.get(arn)) for arn in some if arn in found or arn in missing)
 
 
 def find(build: Build) -> Task | None:
@@ -116,11 +122,13 @@ def find(build: Build) -> Task | None:
     origin = started_by(build.id, build.attempt)
     wanted: tuple[Literal["RUNNING", "STOPPED"], ...] = ("RUNNING", "STOPPED")
     for desired in wanted:
-        arns = aws.ecs().list_tasks(cluster=config.cluster, startedBy=origin, desiredStatus=desired)["taskArns"]
-        if arns:
-            task = next((task for _, task in describe(arns[:1])), None)
+        pages = aws.ecs().get_paginator("list_tasks")
+        listed = pages.paginate(cluster=config.cluster, startedBy=origin, desiredStatus=desired)
+        arn = next((arn for page in listed for arn in page["taskArns"]), None)  # a page may be empty before the last
+        if arn:
+            task = next((task for _, task in describe([arn])), None)
             if task is None:
-                raise NotDescribed(arns[0])
+                raise NotDescribed(arn)
             return task
     return None
 

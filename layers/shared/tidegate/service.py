@@ -161,10 +161,11 @@ def _ask_to_cancel(build: Build, now: datetime) -> Build:
 
 
 def retry(old: Build, new_id: str, now: datetime) -> Build:
-    """Build the same commit again, with the same settings."""
+    """Build the same commit again, with the same settings; one that has cloned nothing yet has only its ref."""
+    source = replace(old.source, commit=lifecycle.cloned_commit(old))
     if old.settings.env_names and (values := jobs.get_env(jobs.env_key(old.id))):
         jobs.put_env(jobs.env_key(new_id), values)
-    return _accept(_queued(new_id, old.project_slug, old.source, old.settings, old.project_env, now), now)
+    return _accept(_queued(new_id, old.project_slug, source, old.settings, old.project_env, now), now)
 
 
 def find_build(build_id: str) -> Build:

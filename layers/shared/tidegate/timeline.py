@@ -29,7 +29,7 @@ def record(before: Build, decision: Decision, seen: Observation, source: str, no
     be: there is one every minute.
     """
     after = decision.build
-    entry = Entry(now, source, _what(seen), decision.ignored or _change(before, after))
+    entry = Entry(now, source, what(seen), decision.ignored or _change(before, after))
     known = any((old.source, old.seen) == (source, entry.seen) for old in before.timeline)
     if after == before and (known or source == "reconciler" or isinstance(seen, QueueFull | StartClaimed)):
         return after
@@ -39,7 +39,8 @@ def record(before: Build, decision: Decision, seen: Observation, source: str, no
     return replace(after, timeline=entries)
 
 
-def _what(seen: Observation) -> str:
+def what(seen: Observation) -> str:
+    """An observation in a few words."""
     match seen:
         case TaskSeen(task=task):
             code = "" if task.exit_code is None else f" exit {task.exit_code}"
