@@ -164,7 +164,7 @@ def test_functions_start_from_their_pyc_alone(shipped: Path, tmp_path: Path) -> 
     built = tmp_path / "build"
     shutil.copytree(shipped, built)
     for source in built.rglob("*.py"):
-        source.write_text("not Python\n")
+        source.write_text("no source\n")
     for function in of_type("AWS::Lambda::Function"):
         path, _, name = properties(function)["Handler"].partition(".")
         script = f"import {path}; print({path}.{name}.__module__, {path}.__cached__)"
