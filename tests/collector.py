@@ -12,12 +12,16 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 
 class Answer(NamedTuple):
-    """What the collector answers; the status 0 resets the connection, -1 says nothing for `seconds`."""
+    """What the collector answers; the status 0 resets the connection, -1 says nothing for `seconds`.
+
+    What comes after the first `at_once` bytes comes byte by byte, a hundred a second.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = {}
     seconds: float = 0
+    at_once: int | None = None
 
 
 class Request(NamedTuple):
@@ -33,6 +37,7 @@ class Collector:
         self.requests: list[Request] = []
         self.answers: deque[Answer] = deque()
         self.over = threading.Event()
+        self.cut_off = threading.Event()  # somebody did not wait for the end of an answer
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,12 +65,20 @@ class Collector:
             self.over.wait(answer.seconds)
             call.close_connection = True
             return
-        call.send_response(answer.status)
-        for name, value in answer.headers.items():
-            call.send_header(name, value)
-        call.send_header("Content-Length", str(len(answer.body)))
-        call.end_headers()
-        call.wfile.write(answer.body)
+        lines = {**answer.headers, "Content-Length": len(answer.body)}
+        head = f"HTTP/1.1 {answer.status} Said\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._write(call, f"{head}\r\n".encode() + answer.body, answer.at_once)
+
+    def _write(self, call: BaseHTTPRequestHandler, said: bytes, at_once: int | None) -> None:
+        call.wfile.write(said[:at_once])
+        for byte in said[at_once:] if at_once is not None else b"":
+            self.over.wait(0.01)
+            try:
+                call.wfile.write(bytes([byte]))
+            except OSError:
+                self.cut_off.set()
+                call.close_connection = True
+                return
 
     def close(self) -> None:
         self.over.set()

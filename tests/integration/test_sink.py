@@ -1,12 +1,14 @@
 """The log forwarder with a log sink: what reaches the sink, and what a sink that fails comes to."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from msgspec.structs import replace
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
@@ -15,10 +17,12 @@ from scripts.events import BUILD, TASK
 from tests.collector import Answer, Clock, Collector
 from tests.fakes import client_error
 from tests.integration.test_logs import CONTEXT, EVENTS, event_id, pack
-from tidegate import aws, batches, builds, logs, notes, sink
+from tidegate import aws, batches, builds, forwarding, jobs, logs, notes, sink
+from tidegate.settings import settings
 from tidegate.status import Status
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
+COMMIT = "4b82" * 10
 KEY = "a-key-that-nobody-may-see"
 TEMPORARY = [429, 502, 503, 504]
 PERMANENT = [301, 302, 307, 308, 400, 401, 403, 404, 408, 413, 500, 501]
@@ -42,6 +46,14 @@ def collector(set_environment: Any, clock: Clock) -> Iterator[Collector]:
 
 
 @pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """What the forwarder takes for now; to be changed in place."""
+    moment = [NOW]
+    monkeypatch.setattr("functions.log_forwarder.app._now", lambda: moment[0])
+    return moment
+
+
+@pytest.fixture
 def secret(collector: Collector, set_environment: Any) -> str:
     """The ARN of a secret with a key in it."""
     arn: str = aws.secrets().create_secret(Name="sink", SecretString=json.dumps({"Api-Key": f" {KEY}\n"}))["ARN"]
@@ -55,6 +67,7 @@ def forget() -> None:
         sink._link().pool.clear()
     sink._link.cache_clear()
     notes.known_origins.clear()
+    forwarding.known_commits.clear()
 
 
 def deliver(*messages: str, task: str = TASK, first: int = 0) -> None:
@@ -72,6 +85,13 @@ def deliver(*messages: str, task: str = TASK, first: int = 0) -> None:
         "logEvents": events,
     }
     handler({"awslogs": {"data": pack(body)}}, CONTEXT)  # type: ignore[arg-type]
+
+
+def tell_commit(**told: Any) -> None:
+    """Be the builder that has cloned."""
+    key = jobs.prefix(BUILD.project_slug, BUILD.id) + "source.json"
+    body = {"buildId": BUILD.id, "attempt": BUILD.attempt, "ok": False, "commit": COMMIT} | told
+    aws.s3().put_object(Bucket=settings().artifacts_bucket, Key=key, Body=json.dumps(body).encode())
 
 
 def stored(task: str = TASK) -> list[str]:
@@ -114,6 +134,19 @@ def test_lines_reach_the_sink_with_what_is_known_of_their_build(
         assert (uid.key, uid.value.string_value) == ("log.record.uid", event_id(number))
 
 
+def test_a_secret_that_cannot_be_read_is_counted(
+    collector: Collector, secret: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(**_: Any) -> None:
+        raise client_error("AccessDeniedException", "not yours", "GetSecretValue")
+
+    monkeypatch.setattr(aws.secrets(), "get_secret_value", denied)
+    with pytest.raises(Exception, match="not yours"):
+        deliver("one")
+    assert '"LogSinkFailed":[1' in capsys.readouterr().out
+    assert stored() == ["one"]
+
+
 def test_status_and_commit_are_those_of_now_and_the_task_is_asked_for_once(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +162,108 @@ def test_status_and_commit_are_those_of_now_and_the_task_is_asked_for_once(
     deliver("three", first=2)
     assert collector.resource()["tidegate.build.status"] == "ready"
     assert collector.resource()["vcs.ref.head.revision"] == "4b82" * 10
+
+
+def test_commit_is_told_once_the_builder_has_cloned_it(
+    collector: Collector, now: list[datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds.create(replace(BUILD, status=Status.BUILDING))
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    deliver("cloning")
+    assert "vcs.ref.head.revision" not in collector.resource()
+    tell_commit()
+    now[0] += timedelta(seconds=2.9)
+    deliver("a moment later", first=1)
+    assert "vcs.ref.head.revision" not in collector.resource(), "not asked for at each batch"
+    now[0] += timedelta(seconds=0.1)
+    deliver("installing", first=2)
+    assert collector.resource()["vcs.ref.head.revision"] == COMMIT
+    monkeypatch.setattr(jobs, "told_commit", lambda _: pytest.fail("it never changes"))
+    now[0] += timedelta(hours=1)
+    deliver("building", first=3)
+    assert collector.resource()["vcs.ref.head.revision"] == COMMIT
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"commit": None},
+        {"commit": "main"},
+        {"commit": f"{COMMIT}\n"},
+        {"commit": COMMIT.upper()},
+        {"commit": [COMMIT]},
+        {"attempt": 2},
+        {"buildId": "01JD6Q2V8W3M4N5P6R7S8T9VAC"},
+        {"more": "x" * jobs.MAX_RESULT_BYTES},
+    ],
+)
+def test_what_no_builder_would_tell_is_no_commit(collector: Collector, told: dict[str, Any]) -> None:
+    builds.create(BUILD)
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    tell_commit(**told)
+    deliver("one")
+    assert collector.resource()["tidegate.build.status"] == "starting"
+    assert "vcs.ref.head.revision" not in collector.resource()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"task_arn": "arn:aws:ecs:x:1:task/builds/another"}, {"status": Status.FAILED}],
+    ids=["of another attempt", "over"],
+)
+def test_commit_is_asked_of_who_writes_it_only(
+    collector: Collector, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds.create(replace(BUILD, **change))
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    monkeypatch.setattr(jobs, "told_commit", lambda _: pytest.fail("not its own"))
+    deliver("one")
+    assert "vcs.ref.head.revision" not in collector.resource()
+
+
+@pytest.mark.parametrize(
+    ("fault", "rest", "warned"),
+    [
+        (client_error("AccessDenied", "no s3:ListBucket", "GetObject"), 3, False),
+        (client_error("SlowDown", "later", "GetObject"), 60, True),
+        (ReadTimeoutError(endpoint_url="s3"), 60, True),
+    ],
+)
+def test_commit_that_cannot_be_read_holds_no_line_back(
+    collector: Collector,
+    now: list[datetime],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+    rest: float,
+    warned: bool,
+) -> None:
+    def refuse(**_: Any) -> None:
+        asked.append(now[0])
+        raise fault
+
+    asked: list[datetime] = []
+    monkeypatch.setattr(aws.s3_briefly(), "get_object", refuse)
+    builds.create(BUILD)
+    notes.name_task(TASK, BUILD.id, BUILD.project_slug, NOW)
+    for number in range(3):
+        deliver("line", first=number)
+    now[0] += timedelta(seconds=rest)
+    deliver("line", first=3)
+    assert collector.lines() == ["line"] * 4
+    assert len(asked) == 2
+    assert bool([record for record in caplog.records if record.msg == "commit not read"]) is warned
+
+
+def test_commits_kept_are_not_without_end(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwarding, "_MOST_KNOWN", 2)
+    for number in range(5):
+        task = f"{number:032x}"
+        own = replace(BUILD, id=f"01JD6Q2V8W3M4N5P6R7S8T9VA{number}", task_arn=f"arn:aws:ecs:x:1:task/builds/{task}")
+        builds.create(own)
+        notes.name_task(task, own.id, own.project_slug, NOW)
+        deliver("line", task=task)
+    assert len(forwarding.known_commits) == 1
 
 
 def test_lines_of_an_earlier_attempts_task_name_no_attempt(collector: Collector) -> None:
@@ -233,7 +368,9 @@ def test_a_wrong_secret_is_told_by_name_and_never_by_value(
         deliver("one")
     assert KEY not in str(raised.value)
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
-    assert KEY not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert KEY not in out
+    assert '"LogSinkFailed":[1' in out
     assert collector.requests == []
     assert stored() == ["one"]
 
@@ -314,12 +451,56 @@ def test_a_hanging_sink_is_given_up(collector: Collector, monkeypatch: pytest.Mo
     assert stored() == ["one"]
 
 
+@pytest.mark.parametrize("at_once", [0, 20, 60], ids=["status", "headers", "last header"])
+@pytest.mark.parametrize("status", [200, 503])
+def test_an_answer_that_drips_is_given_up(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, status: int, at_once: int
+) -> None:
+    monkeypatch.setattr(sink, "time", time)
+    monkeypatch.setattr(sink, "_READ", 0.1)
+    monkeypatch.setattr(sink, "_TRYING", 0.0)
+    collector.answers.append(Answer(status, headers={"X-Long": "x" * 500}, at_once=at_once))
+    with pytest.raises(sink.Away, match="ReadTimeoutError"):
+        deliver("one")
+    assert collector.cut_off.wait(30)
+    with pytest.raises(sink.Unsent, match="left alone"):
+        deliver("two", first=1)
+    assert stored() == ["one", "two"]
+
+
+def test_a_body_that_drips_is_not_waited_for(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status has said that the lines are taken."""
+    monkeypatch.setattr(sink, "time", time)
+    monkeypatch.setattr(sink, "_READ", 0.1)
+    collector.answers.append(Answer(200, b"x" * 1000, {"Content-Type": "application/json"}, at_once=100))
+    deliver("one")
+    assert collector.cut_off.wait(30)
+    collector.answers.append(Answer(400, b"x" * 1000, at_once=100))
+    with pytest.raises(sink.Unsent, match="answered 400"):
+        deliver("two", first=1)
+    deliver("three", first=2)
+    assert collector.lines() == ["one", "two", "three"]
+
+
+def test_time_of_an_answer_is_not_taken_from_the_next_request(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "time", time)
+    collector.answers.extend(Answer(200, b"x" * 20, at_once=60) for _ in range(2))
+    for number in range(2):
+        deliver("line", first=number)
+    assert not collector.cut_off.is_set()
+    assert sink._link().connections.num_connections == 1, "and the connection is kept"
+    [kept] = [each for each in sink._link().connections.pool.queue if each]  # type: ignore[union-attr]
+    assert kept.sock.gettimeout() == sink._READ
+
+
 def test_all_that_a_sink_can_take_fits_into_the_functions_time() -> None:
     from tests.unit.test_template import properties
 
     last_try = sink._CONNECT + sink._READ
-    assert max(sink._TRYING, sink._SENDING) + last_try < properties("LogForwarderFunction")["Timeout"] - 21 - 5, (
-        "three tries of DynamoDB and the viewers come before it"
+    assert max(sink._TRYING, sink._SENDING) + last_try < properties("LogForwarderFunction")["Timeout"] - aws.LONGEST_CALL - 5 - 2, (
+        "three tries of DynamoDB, the viewers and the commit come before it"
     )
 
 
@@ -358,6 +539,19 @@ def test_the_key_is_in_no_log_and_no_error(
     assert [line for line in told if "answered 503: your *** and ***" in line]
 
 
+def test_the_key_is_not_told_with_rejected_lines(
+    collector: Collector, secret: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = ExportLogsServiceResponse()
+    answer.partial_success.error_message = f"the quota of {KEY} is nearly used up"
+    headers = {"Content-Type": "application/x-protobuf"}
+    collector.answers.append(Answer(200, answer.SerializeToString(), headers))
+    deliver("one")
+    [warning] = [vars(record) for record in caplog.records if record.levelname == "WARNING"]
+    assert warning["reason"] == "the quota of *** is nearly used up"
+    assert KEY not in "".join([str(warning), *capsys.readouterr()])
+
+
 def test_a_large_answer_is_not_read_to_its_end(collector: Collector) -> None:
     collector.answers.append(Answer(400, b"x" * 10_000_000))
     with pytest.raises(sink.Unsent, match="400"):
@@ -389,7 +583,7 @@ def test_any_success_will_do(collector: Collector, status: int) -> None:
 
 
 def test_a_throttled_look_up_is_raised_after_the_lines_are_stored(
-    collector: Collector, monkeypatch: pytest.MonkeyPatch
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def throttled(_: str) -> None:
         raise client_error("ThrottlingException", "slow down", "GetItem")
@@ -398,6 +592,7 @@ def test_a_throttled_look_up_is_raised_after_the_lines_are_stored(
     with pytest.raises(Exception, match="slow down"):
         deliver("one")
     assert (stored(), collector.requests) == (["one"], [])
+    assert capsys.readouterr().out.count('"LogSinkFailed":[1') == 1
 
 
 def test_https_is_checked_against_the_systems_roots(collector: Collector) -> None:

@@ -33,6 +33,7 @@ TABLES = {
 ACTIONS = {  # where they are not the call's own name
     "connections:PostToConnection": "execute-api:ManageConnections",
     "functions:Invoke": "lambda:InvokeFunction",
+    "s3_briefly:GetObject": "s3:GetObject",
     "secrets:GetSecretValue": "secretsmanager:GetSecretValue",
 }
 

@@ -299,6 +299,12 @@ def test_forwarder_may_write_nothing_but_logs_and_what_viewers_got() -> None:
             [("secretsmanager:GetSecretValue", "LogSinkSecretArn")],
         ),
         (
+            "LogSinkCommitPolicy",
+            "HasLogSink",
+            ["LogForwarderFunctionRole"],
+            [("s3:GetObject", "${ArtifactsBucket.Arn}/sites/*/source.json")],
+        ),
+        (
             "HandOverLogsPolicy",
             "HasLogSink",
             ["ReconcilerFunctionRole"],
@@ -311,7 +317,11 @@ def test_what_a_sink_needs_is_allowed_only_with_one(
 ) -> None:
     assert resources()[policy]["Condition"] == condition
     assert [target(role) for role in properties(policy)["Roles"]] == roles
-    found = [(each["Action"], target(each["Resource"])) for name, each in statements() if name == policy]
+    found = [
+        (each["Action"], each["Resource"].get("Fn::Sub") or target(each["Resource"]))
+        for name, each in statements()
+        if name == policy
+    ]
     assert found == allowed
 
 

@@ -40,6 +40,11 @@ FAULTS = (ClientError, BotoCoreError)
 # By default botocore signs URLs for S3's global host, which may redirect to the region's, where the signature is wrong.
 _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
 
+# For what nothing shall wait for.
+_S3_BRIEFLY_CONFIG = _S3_CONFIG.merge(
+    Config(connect_timeout=1, read_timeout=1, retries={"mode": "standard", "total_max_attempts": 1})
+)
+
 
 # A viewer whose connection does not take a frame at once gets it with the next push; the others shall not wait for it.
 _VIEWERS_CONFIG = _CONFIG.merge(
@@ -107,6 +112,13 @@ def logs() -> "CloudWatchLogsClient":
 def s3() -> "S3Client":
     """The S3 client, with the function's own credentials."""
     client: S3Client = _create("s3", _S3_CONFIG)
+    return client
+
+
+@cache
+def s3_briefly() -> "S3Client":
+    """The S3 client for what is asked once and for two seconds at most."""
+    client: S3Client = _create("s3", _S3_BRIEFLY_CONFIG)
     return client
 
 

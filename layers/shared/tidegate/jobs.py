@@ -157,9 +157,28 @@ def cloned_commit(build: Build) -> str | None:
     return newest.commit if newest else None
 
 
+def told_commit(build: Build) -> str | None:
+    """The commit that the builder of the build's attempt says it has cloned; `None` if it does not say so (yet).
+
+    Asked briefly, and by a function that may not list the bucket: S3 then refuses an object that is not there.
+    """
+    key = prefix(build.project_slug, build.id) + "source.json"
+    try:
+        answer = aws.s3_briefly().get_object(Bucket=settings().artifacts_bucket, Key=key)
+    except ClientError as error:
+        if aws.failed_with(error, "NoSuchKey", "AccessDenied"):
+            return None
+        raise
+    found = _read_account(build, _body(answer, MAX_RESULT_BYTES))
+    return found.commit if found and found.attempt == build.attempt else None
+
+
 def _account(build: Build, name: str) -> Result | None:
     """What a builder of one of the build's attempts has told."""
-    body = _get(prefix(build.project_slug, build.id) + name, MAX_RESULT_BYTES)
+    return _read_account(build, _get(prefix(build.project_slug, build.id) + name, MAX_RESULT_BYTES))
+
+
+def _read_account(build: Build, body: bytes | None) -> Result | None:
     try:
         found = msgspec.json.decode(body, type=Result) if body else None
     except (ValueError, RecursionError):
@@ -207,4 +226,9 @@ def _get(key: str, most: float = math.inf) -> bytes | None:
         if aws.failed_with(error, "NoSuchKey"):
             return None
         raise
-    return answer["Body"].read() if answer["ContentLength"] <= most else None
+    return _body(answer, most)
+
+
+def _body(answer: Any, most: float) -> bytes | None:
+    body: bytes | None = answer["Body"].read() if answer["ContentLength"] <= most else None
+    return body

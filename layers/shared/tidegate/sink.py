@@ -6,26 +6,30 @@ not hold the account's concurrency one time-out after the other.
 """
 
 import email.utils
+import http.client
+import io
 import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
 from tidegate import aws, batches, otlp
-from tidegate.observability import count, logger, measure
+from tidegate.observability import logger, measure
 from tidegate.settings import settings
 
 if TYPE_CHECKING:
-    from urllib3 import HTTPConnectionPool, PoolManager
+    import socket
 
-_CONNECT, _READ = 2.0, 5.0  # seconds
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool, PoolManager
+
+_CONNECT, _READ = 2.0, 5.0  # seconds; the second for an answer as a whole
 _TRYING = 8.0  # seconds from the first request on in which another try may begin
-_SENDING = 15.0  # and in which another request may begin: what comes before it has its share of the function's time
+_SENDING = 13.0  # and in which another request may begin: what comes before it has its share of the function's time
 _PAUSE = 0.5  # seconds before the second try; doubles each time
 _REST = 30.0  # seconds that a sink is left alone after it was away
 _HEADERS_AGE = 300.0  # seconds that the secret is believed
@@ -69,6 +73,35 @@ class _Link(Struct):
     rests_until: float = 0.0
 
 
+class _Timely(http.client.HTTPResponse):
+    """An answer that must be here in time as a whole; a socket's own time-out is for each of its pieces."""
+
+    def __init__(self, sock: "socket.socket", *given: Any, **named: Any) -> None:
+        super().__init__(sock, *given, **named)
+        self.fp = io.BufferedReader(_Pieces(sock, self.fp.detach()))
+
+
+class _Pieces(io.RawIOBase):
+    """What a socket receives in the time that one answer has."""
+
+    def __init__(self, sock: "socket.socket", raw: io.RawIOBase) -> None:
+        self._socket, self._raw = sock, raw
+        self._until = time.monotonic() + _READ
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._socket.settimeout(max(self._until - time.monotonic(), 0.001))  # 0 would be: do not wait for TLS either
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._socket.settimeout(_READ)  # for the next request
+            self._raw.close()
+        super().close()
+
+
 @cache
 def _link() -> _Link:
     import ssl
@@ -83,6 +116,8 @@ def _link() -> _Link:
     )
     # Looked for once: that costs a third of a request.
     connections = pool.connection_from_url(settings().log_sink_url)
+    kind = connections.ConnectionCls
+    connections.ConnectionCls = type(kind.__name__, (kind,), {"response_class": _Timely})
     path = urllib3.util.parse_url(settings().log_sink_url).request_uri
     return _Link(pool, connections, path, _read_headers(), time.monotonic())
 
@@ -98,10 +133,8 @@ def send(requests: Iterable[bytes]) -> None:
         link.headers, link.read_at = _read_headers(), started
     try:
         _send_all(link, requests, started)
-    except Unsent as unsent:
-        count("LogSinkFailed")
-        if isinstance(unsent, Away):
-            link.rests_until = time.monotonic() + _REST
+    except Away:
+        link.rests_until = time.monotonic() + _REST
         raise
 
 
@@ -119,7 +152,7 @@ def _send_one(link: _Link, body: bytes, started: float) -> None:
     while True:
         answer = _post(link, body)
         if 200 <= answer.status < 300:
-            _tell_rejected(answer)
+            _tell_rejected(answer, link.headers)
             return
         if answer.status in _REFUSED_KEY and settings().log_sink_secret and not renewed:
             link.headers, link.read_at, renewed = _read_headers(), time.monotonic(), True
@@ -144,29 +177,45 @@ def _post(link: _Link, body: bytes) -> _Answer:
         body, headers["content-encoding"] = batches.gzip(body), "gzip"
     try:
         answer = link.connections.urlopen("POST", link.path, body, headers, redirect=False, preload_content=False)
-        given = answer.read(_MOST_ANSWER)
     except HTTPError as error:
         return _Answer(0, f"{type(error).__name__}: {error}".encode())
+    given = _body(answer)
+    return _Answer(answer.status, given, answer.headers.get("content-type", ""), answer.headers.get("retry-after", ""))
+
+
+def _body(answer: "BaseHTTPResponse") -> bytes:
+    """An answer's body, or its beginning; none where it does not come: what became of the lines, the status says."""
+    from urllib3.exceptions import HTTPError
+
+    try:
+        given = answer.read(_MOST_ANSWER)
+    except HTTPError:
+        answer.close()
+        return b""
     if len(given) < _MOST_ANSWER:
         answer.release_conn()
     else:
         answer.close()
-    return _Answer(answer.status, given, answer.headers.get("content-type", ""), answer.headers.get("retry-after", ""))
+    return given
 
 
 def _told(answer: _Answer, headers: Mapping[str, str]) -> str:
-    """An answer for the log, in short, and without a key that the sink may repeat in it."""
-    text = answer.text
+    """An answer for the log."""
+    return f"the log sink answered {answer.status or 'nothing'}: {_short(answer.text, headers)}"
+
+
+def _short(text: str, headers: Mapping[str, str]) -> str:
+    """What the sink says, in short, and without a key that it may repeat in it."""
     for secret in sorted({part for value in headers.values() for part in (value, *value.split())}, key=len)[::-1]:
         text = text.replace(secret, "***") if len(secret) > 7 else text
-    return f"the log sink answered {answer.status or 'nothing'}: {text[:200]}"
+    return text[:200]
 
 
-def _tell_rejected(answer: _Answer) -> None:
+def _tell_rejected(answer: _Answer, headers: Mapping[str, str]) -> None:
     """Lines that the sink will never take are told, and not sent again."""
     rejected = otlp.rejected(answer.body, answer.content_type)
     if rejected.rejected_log_records or rejected.error_message:
-        told = rejected.error_message[:200]
+        told = _short(rejected.error_message, headers)
         logger.warning("log sink rejected lines", lines=rejected.rejected_log_records, reason=told)
     if rejected.rejected_log_records:
         measure({"LogSinkRejectedLines": rejected.rejected_log_records})
