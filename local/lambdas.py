@@ -45,7 +45,10 @@ class Lambdas:
         send: Callable[[str, dict[str, Any]], None],
         tell: Callable[[str], None],
     ) -> None:
-        """``settings`` is the environment all functions share; ``send`` puts a record into the queue of an ARN."""
+        """``settings`` is the environment all functions share; ``send`` puts a record into the queue of an ARN.
+
+        It raises ValueError where the record is too large for that.
+        """
         self.functions = {function.arn: function for function in functions}
         self._settings = settings
         self._logs = logs
@@ -138,10 +141,17 @@ class Lambdas:
             return False
         self._tell(f"{function.logical_id} failed for good: {error}")
         if function.on_failure:
-            self._send(function.on_failure, failure_record(function, event, outcome, attempt))
+            self._keep(function, function.on_failure, failure_record(function, event, outcome, attempt))
         if function.dead_letters:
             self._send(function.dead_letters, event)
         return True
+
+    def _keep(self, function: Function, arn: str, record: dict[str, Any]) -> None:
+        """Send the record of a failure; Lambda drops one that is too large, too."""
+        try:
+            self._send(arn, record)
+        except ValueError as error:
+            self._tell(f"{function.logical_id}: what it failed on is lost, DestinationDeliveryFailures: {error}")
 
     def _take(self, function: Function) -> Worker:
         idle = self._idle[function.arn]

@@ -116,5 +116,9 @@ def builder(cache: Path) -> Callable[[Mapping[str, str], Path], Spec]:
 
 
 def send_to_queue(arn: str, record: Any) -> None:
-    """Put a record into an SQS queue of the stack."""
-    sqs_backends[ACCOUNT][REGION].send_message(arn.rpartition(":")[2], json.dumps(record))
+    """Put a record into an SQS queue of the stack; raises ValueError if it is too large for it."""
+    queues, name, body = sqs_backends[ACCOUNT][REGION], arn.rpartition(":")[2], json.dumps(record)
+    most = int(queues.get_queue(name).attributes["MaximumMessageSize"])
+    if len(body) > most:
+        raise ValueError(f"{len(body)} bytes are more than the {most} that {name} takes")
+    queues.send_message(name, body)

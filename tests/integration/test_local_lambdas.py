@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from local import lambdas as module
+from local.account import ACCOUNT, REGION
 from local.lambdas import Lambdas
+from local.running import send_to_queue
 from local.timers import Timers
 from local.worker import Function
 
@@ -50,7 +54,12 @@ def make(tmp_path: Path, sent: list[tuple[str, Any]]) -> Iterator[Callable[..., 
     (tmp_path / "layer").mkdir()
     (tmp_path / "layer" / "shared.py").write_text("VALUE = 7")
 
-    def start(code: str = CODE, **more: Any) -> Lambdas:
+    def start(
+        code: str = CODE,
+        send: Callable[[str, Any], None] = lambda *a: sent.append(a),  # type: ignore[misc,assignment]
+        tell: Callable[[str], None] = print,
+        **more: Any,
+    ) -> Lambdas:
         folder = tmp_path / "code"
         folder.mkdir(exist_ok=True)
         (folder / "app.py").write_text(code)
@@ -58,7 +67,7 @@ def make(tmp_path: Path, sent: list[tuple[str, Any]]) -> Iterator[Callable[..., 
         given = {"timeout": 5.0, "memory": 512, **more}
         function = Function("One", "one", ARN, "app.handler", folder, (tmp_path / "layer",), environment, **given)
         timers = Timers(4)
-        lambdas = Lambdas([function], {"AWS_REGION": "us-east-1"}, tmp_path, timers, lambda *a: sent.append(a), print)
+        lambdas = Lambdas([function], {"AWS_REGION": "us-east-1"}, tmp_path, timers, send, tell)
         ends.extend([timers.close, lambdas.close])
         return lambdas
 
@@ -148,3 +157,22 @@ def test_background_invocation_is_tried_again_and_then_sent_to_its_queue(
     assert record["requestContext"]["condition"] == "RetriesExhausted"
     assert record["requestContext"]["approximateInvokeCount"] == 3
     assert record["responsePayload"]["errorType"] == "ValueError"
+
+
+def test_record_that_is_too_large_for_its_queue_is_dropped(
+    make: Callable[..., Lambdas], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Lambda does it; the largest that fits is kept."""
+    monkeypatch.setenv("MOTO_ACCOUNT_ID", ACCOUNT)
+    with mock_aws():
+        sqs = boto3.client("sqs", region_name=REGION)
+        url = sqs.create_queue(QueueName="failed", Attributes={"MaximumMessageSize": "4096"})["QueueUrl"]
+        told: list[str] = []
+        queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:failed"
+        lambdas = make(send=send_to_queue, tell=told.append, retries=0, on_failure=queue)
+        lambdas.warm()
+        lambdas.invoke_in_order(ARN, {"do": "raise", "lines": "x" * 1000})
+        lambdas.invoke_in_order(ARN, {"do": "raise", "lines": "x" * 5000})
+        kept = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    assert len(kept) == 1
+    assert [line for line in told if "DestinationDeliveryFailures" in line and "4096" in line]

@@ -181,6 +181,11 @@ def test_queues_are_encrypted_and_keep_for_two_weeks_what_must_not_be_lost() -> 
         assert queue["MessageRetentionPeriod"] == (3600 if name == "FailedSweepsQueue" else 14 * 24 * 3600)
 
 
+def test_what_a_function_failed_on_fits_into_the_queue() -> None:
+    """An asynchronous event may have 1 MB, a message 1 MiB where the queue is told so."""
+    assert properties("FailedInvocationsQueue")["MaximumMessageSize"] == 1024 * 1024
+
+
 def test_every_permission_names_its_source() -> None:
     for permission in of_type("AWS::Lambda::Permission").values():
         assert permission["SourceArn"]
