@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.collector import Answer, Collector
 from tests.e2e.local_stack import LocalStack, local_stack
-from tests.e2e.repositories import WRITE_SITE, repository, script
+from tests.e2e.repositories import WRITE_SITE, git, repository, script
 
 
 def wait_for_lines(stack: LocalStack, collector: Collector, build_id: str) -> Counter[str]:
@@ -55,3 +55,17 @@ def test_lines_that_get_lost_on_the_way_reach_a_sink_that_fails_at_first(tmp_pat
         sent = {record.attributes[0].value.string_value: record.body.string_value for record in collector.records()}
         assert sorted(sent.values()) == sorted(stack.log(build["id"]))
     collector.close()
+
+
+def test_commit_reaches_the_sink_while_the_build_runs(tmp_path: Path) -> None:
+    collector = Collector()
+    body = WRITE_SITE + (
+        "for (let i = 0; i < 40; i++) { console.log(`line ${i}`); await new Promise(done => setTimeout(done, 200)) }"
+    )
+    with local_stack(LOG_SINK_URL=collector.url, SCHEDULE_SECONDS=15) as stack:
+        build = stack.build(repository(tmp_path / "site", script(body)))
+        assert build["status"] == "ready"
+        told = [collector.resource(number) for number in range(len(collector.requests))]
+    collector.close()
+    commits = {each.get("vcs.ref.head.revision") for each in told if each["tidegate.build.status"] == "building"}
+    assert commits - {None} == {git(tmp_path / "site", "rev-parse", "HEAD")}
