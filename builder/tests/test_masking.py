@@ -1,13 +1,18 @@
 """Secrets are masked in every form a program is likely to print them."""
 
 import base64
+import html
 import json
+import random
+import shlex
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidegate_builder import masking
+from tidegate_builder.escapes import escaped_pattern
 from tidegate_builder.masking import MINIMUM_LENGTH, TRIVIAL, Mask
 
 SECRET = 's3cr3t/+ü"\\value&more'
@@ -29,10 +34,60 @@ secrets = st.text(st.characters(exclude_categories=("Cc", "Cs", "Z")), min_size=
         json.dumps(SECRET)[1:-1].replace("/", "\\/"),
         base64.b64encode(SECRET.encode()).decode(),
         base64.urlsafe_b64encode(SECRET.encode()).decode(),
+        json.dumps(json.dumps(SECRET))[3:-3],
+        json.dumps(SECRET)[1:-1].replace("&", r"\u0026").replace("00fc", "00FC"),
+        SECRET.replace("\\", "\\\\").replace('"', r"\u0022").replace("/", r"\u002F").replace("+", r"\u002B"),
+        quote(quote(SECRET, safe=""), safe=""),
+        html.escape(SECRET),
     ],
 )
 def test_each_form_of_a_secret_is_masked(form):
     assert Mask([SECRET]).text(f"before {form} after") == "before *** after"
+
+
+@given(
+    st.text(st.sampled_from("aZ0 -\\\\\"'/%&<>+$\t\n\bü€😀\x01"), min_size=MINIMUM_LENGTH).filter(
+        lambda text: len(text.strip()) >= MINIMUM_LENGTH and text == text.strip()
+    ),
+    st.sampled_from(
+        (
+            lambda text: json.dumps(text)[1:-1],
+            lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+            lambda text: json.dumps(json.dumps(text))[3:-3],
+            lambda text: quote(text, safe=""),
+            quote_plus,
+            lambda text: html.escape(text).replace("\n", "%0A"),
+            lambda text: shlex.quote(text.replace("\n", "%0A") + " ")[1:-2],
+        )
+    ),
+)
+def test_a_secret_is_found_whatever_is_escaped(secret, escape):
+    assert Mask([secret]).text(f"[{escape(secret)}]") in {"[***]", f"[{escape(secret)}]".replace(secret, "***")}
+
+
+def test_a_secret_of_backslashes_is_looked_for_in_bounded_time():
+    text = json.dumps('\\"' * 200)[1:-1]
+    assert Mask(['\\"' * 100 + "x"]).text(text) == text
+    assert Mask(["\\" * 100 + "x"]).text("\\" * 1000) == "\\" * 1000
+
+
+def test_secrets_that_overlap_are_masked_together():
+    assert Mask(["abcdefgh", "efghijkl"]).text("abcdefghijkl abcdefgh") == "*** ***"
+
+
+def test_patterns_are_made_of_the_secrets_alone_that_are_in_the_text(monkeypatch):
+    made = []
+    monkeypatch.setattr(masking, "escaped_pattern", lambda text: made.append(text) or escaped_pattern(text))
+    mask = Mask(f"the-value-of-number-{number:03d}&more" for number in range(100))
+    assert mask.text("nothing at all of secrets") == "nothing at all of secrets"
+    assert made == []
+    for _ in range(2):
+        assert mask.text("a=the-value-of-number-042%26more b=the-value-of-number-007&more") == "a=*** b=***"
+    assert sorted(made) == ["the-value-of-number-007&more", "the-value-of-number-042&more"]
+
+
+def test_white_space_that_a_shell_joined_hides_nothing():
+    assert Mask(["two  spaces\nand a line"]).text("x two spaces and a line x") == "x *** x"
 
 
 @given(secrets, st.binary(max_size=5), st.binary(max_size=5))
@@ -70,10 +125,60 @@ def test_each_line_of_a_secret_with_several_lines_is_masked():
     assert Mask([key]).text(json.dumps(key)).count("MIIE") == 0
 
 
-def test_wrapped_base64_of_a_long_secret_is_masked():
-    key = "".join(f"{number:08x}" for number in range(40))
-    for line in base64.encodebytes(key.encode()).decode().splitlines():
-        assert Mask([key]).text(line) in {"***", line[:5]}, line
+def wrapped(data, width, end="\n"):
+    encoded = base64.b64encode(data).decode()
+    return end.join(encoded[start : start + width] for start in range(0, len(encoded), width)) + end
+
+
+@pytest.mark.parametrize("width", [60, 61, 64, 70, 76, 120])
+@pytest.mark.parametrize("length", [6, 12, 36, 93, 700])
+def test_wrapped_base64_shows_three_characters_of_a_secrets_base64_at_most(width, length):
+    secret = random.Random(length).randbytes(length).hex()[:length]
+    for before in range(80):
+        lines = wrapped(b"u" * before + secret.encode() + b"v" * 20, width).splitlines()
+        masked = Mask([secret]).text("\n".join(lines)).split("\n")
+        # Where the secret's own characters are, without those that share bits with its neighbours.
+        start, end = -(-before * 8 // 6), (before + length) * 8 // 6
+        for number, (line, shown) in enumerate(zip(lines, masked, strict=True)):
+            own = range(max(start - number * width, 0), min(end - number * width, width))
+            left, mask, right = shown.partition("***")
+            if not mask:
+                assert shown == line
+                assert len(own) <= 3
+                continue
+            hidden = range(len(left), len(line) - len(right))
+            assert line == left + line[hidden.start : hidden.stop] + right
+            assert hidden.start <= own.start
+            assert own.stop <= hidden.stop
+            assert own.start - hidden.start + hidden.stop - own.stop <= 4
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "#8 0.345 {0}#8 0.346 {1}#8 0.347 {2}",
+        "token: '{0}{1}{2}'",
+        "  {0}  {1}  {2}",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_wrapped_base64_may_stand_beside_other_text(lines, end):
+    secret = "github_pat_" + "0123456789aBcDeFgHiJkLmNoP" * 4
+    first, second, last = wrapped(b"user:" + secret.encode(), 64, end).splitlines(keepends=True)
+    masked = Mask([secret]).text(lines.format(first, second, last))
+    assert masked == lines.format(f"dXNlcjp***{end}", f"***{end}", f"***{end}")
+
+
+def test_wrapped_base64_in_json_is_masked():
+    secret = "github_pat_" + "0123456789aBcDeFgHiJkLmNoP" * 4
+    masked = Mask([secret]).text(json.dumps({"content": wrapped(b"user:" + secret.encode(), 60)}))
+    assert masked.startswith(r'{"content": "dXNlcjp***\n***\n***')
+    assert len(masked) < 50
+
+
+def test_wrapped_base64_of_other_things_stays():
+    text = wrapped(random.Random(1).randbytes(50_000), 76) + "done\n"
+    assert Mask([f"secret-number-{number}-of-many" for number in range(50)]).text(text) == text
 
 
 def test_a_longer_secret_is_masked_as_a_whole_when_it_holds_a_shorter_one():
@@ -87,6 +192,20 @@ def test_a_longer_secret_is_masked_as_a_whole_when_it_holds_a_shorter_one():
         ("https://ghp_token@example.com/x", "https://***@example.com/x"),
         ("fatal: 'https://a:b@c@host/': no", "fatal: 'https://***@host/': no"),
         ("https://example.com/@scope/name and you@example.com", "https://example.com/@scope/name and you@example.com"),
+        (r"https:\/\/me:pa55word@example.com\/x", r"https:\/\/***@example.com\/x"),
+        (r"https:\u002F\u002Fme:pa55word@example.com", r"https:\u002F\u002F***@example.com"),
+        ("?to=https%3A%2F%2Fme%3Apa%2655word%40example.com%2F", "?to=https%3A%2F%2F***%40example.com%2F"),
+        ("https%3a//me%3apa55word%40example.com", "https%3a//***%40example.com"),
+        ("https://me:pa%2Fss@example.com", "https://***@example.com"),
+        ('https://me:pa"s<s>@h/', "https://***@h/"),
+        ("https://me:pa'ss@h/", "https://***@h/"),
+        (r"https://me:pa\u0026ss\u003e@h/", "https://***@h/"),
+        (r"https:\/\/example.com\/@scope", r"https:\/\/example.com\/@scope"),
+        (r"https:\u002F\u002Fexample.com\u002F@scope", r"https:\u002F\u002Fexample.com\u002F@scope"),
+        ("?to=https%3A%2F%2Fexample.com%2F%40scope%3Fa", "?to=https%3A%2F%2Fexample.com%2F%40scope%3Fa"),
+        ("?to=https%3A%2F%2Fexample.com&mail=a%40b", "?to=https%3A%2F%2Fexample.com&mail=a%40b"),
+        ('{"url":"https://h:80","mail":"me@x"}', '{"url":"https://h:80","mail":"me@x"}'),
+        (r'"{\"url\":\"https://h:80\",\"mail\":\"me@x\"}"', r'"{\"url\":\"https://h:80\",\"mail\":\"me@x\"}"'),
         ("see https://example.com/?mail=a@b.c", "see https://example.com/?mail=a@b.c"),
     ],
 )

@@ -1,10 +1,12 @@
 """Which texts are secret, in every form a program is likely to print them."""
 
-import base64
-import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote, quote_plus
+from functools import cached_property
+
+from tidegate_builder.escapes import escaped_pattern, longest_form, plain_part
+from tidegate_builder.in_base64 import InBase64, Span
+from tidegate_builder.needles import Needles
 
 MASK = b"***"
 MINIMUM_LENGTH = 6  # a shorter value would mask half of the log
@@ -13,71 +15,83 @@ TRIVIAL = frozenset(
     {"undefined", "enabled", "disabled", "default", "production", "development", "staging", "preview", "testing"}
     | {"localhost", "verbose", "warning", "silent"}
 )
-# Also a name without a password: tokens are often put there.
-URL_CREDENTIALS = re.compile(rb"://[^\s/?#\"'<>]*@")
+# Also a name without a password: tokens are often put there. JSON may escape the slashes, and what ends such a name.
+_NAME = rb"[^\s/?#\"'<>\\]*(?:\\(?!\\{0,6}u00(?:2[23fF]|3[fF]))[^\s/?#\"'<>\\]*)*"
+# A password may hold quotes and brackets, but not where they end the URL, as in JSON: an @ further on is not the URL's.
+_NAME_AND_PASSWORD = rb"[^\s/?#\"'<>:\\]*:%s(?:[\"'<>](?![,:;)\]}>\s\\])%s)*" % (_NAME, _NAME)
+URL_CREDENTIALS = re.compile(rb"(:(?:\\{0,7}/|\\{1,7}u002[fF]){2})(?:%s|%s)@" % (_NAME_AND_PASSWORD, _NAME))
+# The same in a URL's parameter.
+ENCODED_URL_CREDENTIALS = re.compile(
+    rb"((?::|%3[aA])(?:/|%2[fF]){2})[^\s/?#\"'<>&%]*(?:%(?!2[023fF]|3[fF]|0[aAdD])[^\s/?#\"'<>&%]*)*(@|%40)"
+)
 
 
 class Mask:
     """Replaces secrets in whole lines of output."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        forms = {form for value in values for form in secret_forms(value)}
-        # The longest first, so that no secret is left half masked by a shorter one inside it.
-        self._forms = tuple(sorted((form.encode() for form in forms), key=lambda form: (-len(form), form)))
-        self._pattern = re.compile(b"|".join(map(re.escape, self._forms))) if self._forms else None
-        self.longest = max(map(len, self._forms), default=0)
+        secrets = list(values)
+        texts = [_Text(part) for part in sorted({part for value in secrets for part in _parts(value)})]
+        self._texts = Needles((text.plain_part, text) for text in texts)
+        self._base64 = InBase64({part for value in secrets for part in _encoded_parts(value)})
+        self.longest = max(self._base64.longest, *(text.longest for text in texts), 0)
 
-    def apply(self, text: bytes) -> bytes:
-        """Return the text with `***` for each secret and for credentials in URLs."""
-        # A plain search for each form is many times faster than the pattern, and nearly always finds nothing.
-        if self._pattern and any(form in text for form in self._forms):
-            text = self._pattern.sub(MASK, text)
-        if b"://" in text and b"@" in text:
-            text = URL_CREDENTIALS.sub(b"://" + MASK + b"@", text)
-        return text
+    def apply(self, text: bytes, goes_on: bool = False) -> bytes:
+        """Return the lines with `***` for each secret and for credentials in URLs.
+
+        `goes_on`: the line before may be wrapped base64 that goes on in the first one.
+        """
+        return _without_credentials(_replaced(text, sorted(self._spans(text, goes_on))))
 
     def text(self, text: str) -> str:
         """Mask a string."""
         return self.apply(text.encode(errors="replace")).decode()
 
-
-def secret_forms(value: str) -> Iterator[str]:
-    """Yield the forms of a value to mask: as it is, URL-encoded, JSON-escaped, base64; each line of it too."""
-    parts = {value.strip(), *(line.strip() for line in value.splitlines())}
-    for part in parts:
-        if len(part) < MINIMUM_LENGTH or part.lower() in TRIVIAL:
-            continue
-        yield from (form for form in _text_forms(part) if "\n" not in form and "\r" not in form)
-        yield from _base64_forms(part.encode(errors="surrogatepass"))
-    if value != value.strip() and value.strip() in parts and len(value.strip()) >= MINIMUM_LENGTH:
-        yield from _base64_forms(value.encode(errors="surrogatepass"))
+    def _spans(self, text: bytes, goes_on: bool) -> Iterator[Span]:
+        for secret in set(self._texts.found(text)):
+            yield from (match.span() for match in secret.pattern.finditer(text))
+        yield from self._base64.spans(text, goes_on)
 
 
-def _text_forms(value: str) -> Iterator[str]:
-    yield value
-    for encoded in (quote(value, safe=""), quote(value), quote_plus(value), quote(value, safe="!'()*")):
-        yield encoded
-        yield re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), encoded)
-    for escaped in (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
-        yield escaped
-        yield escaped.replace("/", "\\/")
+class _Text:
+    """A secret as text; its pattern is made when its plain part has been found, which is many times faster."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+        self.plain_part = plain_part(value)
+        self.longest = longest_form(value)
+
+    @cached_property
+    def pattern(self) -> re.Pattern[bytes]:
+        return escaped_pattern(self._value)
 
 
-def _base64_forms(value: bytes) -> Iterator[str]:
-    for offset in range(3):
-        # Bytes before and after the value in the same text change the first and the last characters only.
-        encoded = base64.b64encode(b"\0" * offset + value).decode()
-        start = (0, 2, 3)[offset]
-        end = len(encoded) - (0, 3, 2)[(offset + len(value)) % 3]
-        yield from _distinct(encoded[start:end])
-        yield from _distinct(encoded[start:])
-    whole = base64.b64encode(value).decode()
-    for width in (64, 76):  # the widths at which common tools wrap
-        for position in range(0, len(whole) if len(whole) > width else 0, width):
-            yield from _distinct(whole[position : position + width])
+def _parts(value: str) -> set[str]:
+    """Return what to hide of a value: all of it, as a shell prints it without quotes, and each of its lines."""
+    parts = {value.strip(), " ".join(value.split()), *(line.strip() for line in value.splitlines())}
+    return {part for part in parts if len(part) >= MINIMUM_LENGTH and part.lower() not in TRIVIAL}
 
 
-def _distinct(encoded: str) -> Iterator[str]:
-    if len(encoded.rstrip("=")) >= MINIMUM_LENGTH:
-        yield encoded
-        yield encoded.replace("+", "-").replace("/", "_")
+def _encoded_parts(value: str) -> set[bytes]:
+    """Return what to hide of a value in base64: also all of it with the white space around it."""
+    parts = _parts(value)
+    return {part.encode() for part in (parts | {value} if value.strip() in parts else parts)}
+
+
+def _replaced(text: bytes, spans: Iterable[Span]) -> bytes:
+    """Return the text with the mask in place of sorted spans, one for those that overlap."""
+    pieces: list[bytes] = []
+    done = 0
+    for start, end in spans:
+        if start >= done:
+            pieces += text[done:start], MASK
+        done = max(done, end)
+    return b"".join(pieces) + text[done:]
+
+
+def _without_credentials(text: bytes) -> bytes:
+    if b"@" in text:
+        text = URL_CREDENTIALS.sub(rb"\1***@", text)
+    if b"%40" in text or b"%3A" in text or b"%3a" in text:
+        text = ENCODED_URL_CREDENTIALS.sub(rb"\1***\2", text)
+    return text
