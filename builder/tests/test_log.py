@@ -1,5 +1,6 @@
 """The log: whole masked lines, bounded."""
 
+import base64
 import os
 import time
 from itertools import pairwise
@@ -57,6 +58,34 @@ def test_progress_bars_show_their_last_state():
     assert relay([b"  0 %\r 50 %\r", b"100 %\r\nnext\r\n\r\n"])[0] == b"100 %\nnext\n\n"
 
 
+@given(st.lists(st.text("ab\r\n")))
+def test_carriage_returns_mean_the_same_however_the_output_is_cut(chunks):
+    data = "".join(chunks).encode()
+    states = (line.rstrip(b"\r").split(b"\r")[-1] + b"\n" for line in data.split(b"\n"))
+    expected = b"".join(states)
+    written, _ = relay([chunk.encode() for chunk in chunks])
+    assert written in {expected, expected.removesuffix(b"\n")}
+
+
+def test_a_long_progress_bar_shows_its_last_state_and_no_more_is_kept():
+    bar = b"".join(b"\r%7d of 200000 modules" % number for number in range(60_000))
+    log = MemoryLog("hunter2hunter2")
+    output = CommandOutput(log)
+    for start in range(0, len(bar), 4000):
+        output.feed(bar[start : start + 4000])
+        assert len(output._pending) < 5000
+    output.feed(b"\rdone with hunter2")
+    output.feed(b"hunter2\r")
+    output.feed(b"\n")
+    assert log.written == b"done with ***\n"
+
+
+def test_what_follows_a_line_that_is_too_long_takes_its_place_after_a_carriage_return():
+    long = b"x" * (2 * MAX_LINE_BYTES)
+    assert relay([long, b"\r", b"next\n"])[0] == b"next\n"
+    assert relay([long, b"\r", b"\n"])[0].endswith(b"x ... (line cut)\n")
+
+
 def test_what_is_not_utf8_is_replaced():
     assert relay([b"caf\xe9 \xff\n"])[0].decode() == "caf� �\n"
 
@@ -85,6 +114,32 @@ def test_a_secret_at_the_end_of_a_cut_line_is_not_shown_in_part(shift):
     assert secret[:3].encode() not in written
 
 
+@pytest.mark.parametrize("shown", range(1, 41, 3))
+@pytest.mark.parametrize("state", [b"x", b"\r"])
+def test_a_secret_after_a_carriage_return_is_not_shown_in_part(shown, state):
+    secret = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
+    before = MAX_LINE_BYTES + Mask([secret]).longest - shown
+    for chunks in (
+        [b"x" * (before - 1) + state + secret.encode() + b"\n"],
+        [b"x" * (before - 1) + state, secret.encode()],
+    ):
+        assert secret[:3].encode() not in relay(chunks, secret)[0]
+
+
+def test_a_cut_line_that_is_all_secrets_is_not_shown_in_part():
+    secret = "".join(f"<{number:05d}>" for number in range(400))
+    text = secret.encode() * (2 * MAX_LINE_BYTES // len(secret))
+    assert relay([text[: MAX_LINE_BYTES + Mask([secret]).longest + 5], b"\n"], secret)[0] == b" ... (line cut)\n"
+
+
+@given(st.lists(st.integers(0)))
+def test_a_secret_in_wrapped_base64_is_masked_however_the_output_is_cut(cuts):
+    secret = "github_pat_" + "0123456789aBcDeFgHiJkLmNoP" * 3
+    data = base64.encodebytes(b"Authorization: Bearer " + secret.encode())
+    expected = b"QXV0aG9yaXphdGlvbjogQmVhcmVyIG***\n***\n"
+    assert relay(split(b"one\n" + data + b"two\n", cuts), secret)[0] == b"one\n" + expected + b"two\n"
+
+
 def test_a_flood_ends_with_one_line_that_says_so(monkeypatch):
     monkeypatch.setattr(log_module, "MAX_LINES", 10)
     written, output = relay(
@@ -104,6 +159,12 @@ def test_the_builders_own_lines_are_masked_and_single():
     log = MemoryLog("topsecretvalue")
     log.step("Cloning https://me:x@host/topsecretvalue\nnow")
     assert log.written == b"==> Cloning https://***@host/*** now\n"
+
+
+def test_a_secret_with_white_space_is_masked_in_the_builders_own_lines():
+    log = MemoryLog("two  spaces here")
+    log.step("Building with FOO='two  spaces here' make")
+    assert log.written == b"==> Building with FOO='***' make\n"
 
 
 def test_masking_keeps_up_with_a_flood():

@@ -4,6 +4,7 @@ import os
 from collections import deque
 
 from tidegate_builder.advice import Symptoms
+from tidegate_builder.in_base64 import may_go_on
 from tidegate_builder.masking import Mask
 
 MAX_LINES = 100_000
@@ -28,7 +29,8 @@ class Log:
 
     def step(self, text: str) -> None:
         """Write one line of the builder itself; these are few and always written."""
-        self._write(self.mask.text(f"==> {' '.join(text.split())}").encode() + b"\n")
+        # Masked first: white space may be part of a secret.
+        self._write(f"==> {' '.join(self.mask.text(text).split())}\n".encode())
 
     def lines(self, text: bytes) -> None:
         """Write whole, masked lines of a command, until the log is full."""
@@ -69,6 +71,7 @@ class CommandOutput:
         self._log = log
         self._pending = bytearray()
         self._capacity = MAX_LINE_BYTES + log.mask.longest
+        self._goes_on = False
         self.symptoms = Symptoms()
         self._last: deque[bytes] = deque(maxlen=LAST_LINES)
 
@@ -98,25 +101,38 @@ class CommandOutput:
         return tuple(line for line in lines if line)
 
     def _keep(self, data: bytes) -> None:
-        # What is over the longest line is dropped, but for the line's end.
-        self._pending += data[: max(0, self._capacity - len(self._pending))]
+        """Add to the line that has not ended yet, up to its bound; what a carriage return overwrites goes."""
+        start = data.rstrip(b"\r").rfind(b"\r") + 1
+        if start or (self._pending.endswith(b"\r") and data.strip(b"\r")):
+            self._pending.clear()
+        kept = data[start:]
+        self._pending += kept[: max(0, self._capacity - len(self._pending))]
+        if kept.endswith(b"\r") and not self._pending.endswith(b"\r"):
+            self._pending += b"\r"
 
     def _emit(self, text: bytes) -> None:
+        cut: set[int] = set()
         if b"\r" in text or len(text) > MAX_LINE_BYTES:
-            text = b"".join(self._terminal_line(line) for line in text.split(b"\n")[:-1])
-        else:
-            text = self._log.mask.apply(text)
+            lines = [_last_state(line) for line in text.split(b"\n")]
+            cut = {number for number, line in enumerate(lines) if len(line) >= self._capacity}
+            text = b"\n".join(lines)
+        goes_on, self._goes_on = self._goes_on, may_go_on(text)
+        text = self._log.mask.apply(text, goes_on)
+        if len(text) > MAX_LINE_BYTES or cut:
+            text = b"\n".join(self._bounded(line, number in cut) for number, line in enumerate(text.split(b"\n")))
         text = text.decode(errors="replace").encode()
         self._last.extend(text[-LAST_LINES * MAX_LINE_BYTES :].split(b"\n")[-LAST_LINES - 1 : -1])
         self.symptoms.look_at(text)
         self._log.lines(text)
 
-    def _terminal_line(self, line: bytes) -> bytes:
-        """Return the line as a terminal would show it in the end, with a progress bar's last state; cut if too long."""
-        too_long = len(line) >= self._capacity
-        line = self._log.mask.apply(line.rstrip(b"\r").rpartition(b"\r")[2])
-        if too_long:  # its end may hold the first half of a secret
-            line = line[: len(line) - self._log.mask.longest]
+    def _bounded(self, line: bytes, cut: bool) -> bytes:
+        if cut:  # its end may hold the first half of a secret
+            line = line[: max(0, len(line) - self._log.mask.longest)]
         if len(line) > MAX_LINE_BYTES:
-            line, too_long = line[:MAX_LINE_BYTES], True
-        return line + (CUT if too_long else b"") + b"\n"
+            line, cut = line[:MAX_LINE_BYTES], True
+        return line + (CUT if cut else b"")
+
+
+def _last_state(line: bytes) -> bytes:
+    """Return the line as a terminal would show it in the end, with a progress bar's last state."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2]
