@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -228,6 +228,33 @@ def test_a_fault_of_cloudwatch_is_made_good_later(cloudwatch: FakeCloudWatch) ->
     sealing.sweep(NOW + 2 * MINUTE)
     sealing.sweep(NOW + 3 * MINUTE)
     assert notes.watches() == []
+
+
+def test_while_cloudwatch_is_away_a_sweep_tries_one_log_and_the_next_another(cloudwatch: FakeCloudWatch) -> None:
+    for number in range(3):
+        notes.watch(notes.Watch(f"{number:032x}", ended_at=NOW), NOW)
+    cloudwatch.fault = 0, ReadTimeoutError(endpoint_url="https://logs.example.com")
+    for minute in range(1, 4):
+        sealing.sweep(NOW + minute * MINUTE)
+    tasks = [asked["logStreamNames"][0].rpartition("/")[2] for asked in cloudwatch.asked]
+    assert sorted(tasks) == [f"{number:032x}" for number in range(3)]
+
+
+def test_a_sweep_without_time_looks_at_no_log(cloudwatch: FakeCloudWatch) -> None:
+    cloudwatch.lines = [f"line {number}" for number in range(9)]
+    sealing.see_end(ended(), NOW)
+    cloudwatch.asked.clear()
+    with pytest.raises(ExceptionGroup, match="not sealed"):
+        sealing.sweep(NOW + MINUTE, lambda: aws.LONGEST_CALL - 1)
+    assert cloudwatch.asked == []
+    left = iter([aws.LONGEST_CALL, aws.LONGEST_CALL, 0.0])
+    sealing.sweep(NOW + MINUTE, lambda: next(left))
+    assert (len(stored()), notes.get_seal(TASK)) == (9, None), "the third page had to wait"
+    sealing.sweep(NOW + 2 * MINUTE)
+    assert notes.get_seal(TASK) is None, "two looks at the whole"
+    told: list[str] = []
+    sealing.sweep(NOW + 3 * MINUTE, tell=told.append)
+    assert (notes.get_seal(TASK), told) == (notes.Seal(9), [BUILD.id])
 
 
 def test_a_gap_that_cannot_be_filled_is_shown(cloudwatch: FakeCloudWatch) -> None:

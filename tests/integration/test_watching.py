@@ -440,6 +440,26 @@ def test_new_viewer_that_is_slow_at_first_is_waited_for(clock: Clock, viewers: F
     assert lines(viewers) == expect(1)
 
 
+def test_viewers_that_do_not_answer_come_last(
+    clock: Clock, viewers: FakeConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_AT_ONCE", 1)
+
+    def hang() -> None:
+        clock.now += 2 * SECOND
+        raise ReadTimeoutError(endpoint_url="https://viewers.example.com")
+
+    for name in ("a", "b", "c", "d", "z"):
+        subscribe(clock, name)
+    viewers.troubles |= dict.fromkeys("abcd", hang)
+    put([1])
+    push(clock)
+    assert lines(viewers, "z") == [], "there was no time left"
+    clock.now += 10 * SECOND
+    push(clock)
+    assert lines(viewers, "z") == expect(1)
+
+
 def test_time_for_sending_is_bounded_and_the_rest_comes_later(clock: Clock, viewers: FakeConnections) -> None:
     chunks.put(batch((number, f"line {number} " + "x" * 1000) for number in range(1000)), NOW)
 

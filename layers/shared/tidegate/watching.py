@@ -121,6 +121,7 @@ def _push(
         return []
     except (*FAULTS, Unavailable) as fault:
         return [fault]
+    viewers.sort(key=lambda viewer: viewer.leased_until)  # who did not take the last frame comes last
     return _side_by_side(viewers, lambda viewer: _served(viewer, log, clock, until))
 
 
