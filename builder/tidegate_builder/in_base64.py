@@ -64,9 +64,10 @@ class InBase64:
             edge = word[start:end]
             if edge not in self._edges:
                 continue
-            if any(own.startswith(word[start:]) for own in self._starts.get(edge, ())):
+            # Not longer than a secret: copies of a long word at each of its places would take minutes.
+            if len(word) - start <= self.longest and any(own.startswith(word[start:]) for own in self._starts[edge]):
                 yield start, len(word)
-            if any(own.endswith(word[:end]) for own in self._ends.get(edge, ())):
+            if end <= self.longest and any(own.endswith(word[:end]) for own in self._ends[edge]):
                 yield 0, end
 
     def _is_inside(self, word: bytes) -> bool:
