@@ -14,7 +14,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 class Answer(NamedTuple):
     """What the collector answers; the status 0 resets the connection, -1 says nothing for `seconds`.
 
-    What comes after the first `at_once` bytes comes byte by byte, a hundred a second.
+    The status 100 comes again and again, with no answer behind it. What is after the first `at_once` bytes comes byte
+    by byte, a hundred a second.
     """
 
     status: int = 200
@@ -65,20 +66,23 @@ class Collector:
             self.over.wait(answer.seconds)
             call.close_connection = True
             return
+        if answer.status == 100:
+            self._write(call, b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000_000, None)
+            call.close_connection = True
+            return
         lines = {**answer.headers, "Content-Length": len(answer.body)}
         head = f"HTTP/1.1 {answer.status} Said\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._write(call, f"{head}\r\n".encode() + answer.body, answer.at_once)
 
     def _write(self, call: BaseHTTPRequestHandler, said: bytes, at_once: int | None) -> None:
-        call.wfile.write(said[:at_once])
-        for byte in said[at_once:] if at_once is not None else b"":
-            self.over.wait(0.01)
-            try:
+        try:
+            call.wfile.write(said[:at_once])
+            for byte in said[at_once:] if at_once is not None else b"":
+                self.over.wait(0.01)
                 call.wfile.write(bytes([byte]))
-            except OSError:
-                self.cut_off.set()
-                call.close_connection = True
-                return
+        except OSError:
+            self.cut_off.set()
+            call.close_connection = True
 
     def close(self) -> None:
         self.over.set()

@@ -468,6 +468,17 @@ def test_an_answer_that_drips_is_given_up(
     assert stored() == ["one", "two"]
 
 
+def test_an_answer_without_end_is_given_up(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is always more to read, so no socket's time-out ends it."""
+    monkeypatch.setattr(sink, "time", time)
+    monkeypatch.setattr(sink, "_READ", 0.1)
+    monkeypatch.setattr(sink, "_TRYING", 0.0)
+    collector.answers.append(Answer(100))
+    with pytest.raises(sink.Away, match="ReadTimeoutError"):
+        deliver("one")
+    assert collector.cut_off.wait(30)
+
+
 def test_a_body_that_drips_is_not_waited_for(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     """The status has said that the lines are taken."""
     monkeypatch.setattr(sink, "time", time)

@@ -92,7 +92,10 @@ class _Pieces(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._socket.settimeout(max(self._until - time.monotonic(), 0.001))  # 0 would be: do not wait for TLS either
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")  # as a socket says it; one that always has more never would
+        self._socket.settimeout(left)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
