@@ -1,6 +1,7 @@
 # ruff: noqa: N803 - boto3 names the arguments
 """ECS on Fargate: tokens, capacity, tasks that live, end and vanish, and the events about them."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -17,6 +18,7 @@ CLUSTER = "arn:aws:ecs:eu-central-1:123456789012:cluster/builds"
 FAMILY = "builder"
 _NO_INTERFACE = "Unexpected EC2 error while attempting to Create Network Interface"
 _GONE = 3600.0  # a stopped task stays visible for about an hour
+_CLONED = 1.5  # seconds after which a builder has cloned and told so; each runs for two at least
 
 
 class SimTask:
@@ -49,6 +51,8 @@ class SimTask:
         self.stopped_reason: str | None = None
         self.container_reason: str | None = None
         self.success = False
+        self.asked_commit: str | None = None  # by its job
+        self.commit: str | None = None  # that it has cloned, and told of
         self.told_to_stop = False
         self.shown: list[tuple[float, dict[str, Any]]] = []
 
@@ -64,7 +68,7 @@ class SimTask:
 
 
 class SimEcs:
-    """The calls that the code under test makes; `emit`, `created` and `stopping` are told what they do."""
+    """The calls that the code under test makes; `emit`, `created`, `stopping` and `cloned` are told what they do."""
 
     def __init__(
         self,
@@ -73,20 +77,31 @@ class SimEcs:
         emit: Callable[[dict[str, Any]], None],
         created: Callable[[SimTask], None],
         stopping: Callable[[SimTask], None],
+        cloned: Callable[[SimTask], None],
     ) -> None:
         self.world, self.s3 = world, s3
-        self.emit, self.created, self.stopping = emit, created, stopping
+        self.emit, self.created, self.stopping, self.cloned = emit, created, stopping, cloned
         self.tasks: dict[str, SimTask] = {}
         self.tokens: dict[str, tuple[dict[str, Any], SimTask | None]] = {}
         self.failures: dict[str, tuple[str, str]] = {}  # by token: the reason in `failures[]`, and our code for it
         self.shortages: list[tuple[str, float, float]] = []  # what lacks, from, to
         self.refusals: dict[str, list[str]] = {}
+        self.pushes: dict[tuple[str, str], int] = {}  # by repository and ref
         self.build_seconds = 300.0
         self.lag = 10.0
         self.hiding = 0.1  # how likely a task is not shown for a while
         self.plain = False  # every life has the same five events
         self.outcomes: Callable[[SimTask], Outcome] = self._any_outcome
         self._weights = [each.weight for each in OUTCOMES]
+
+    def push(self, url: str, ref: str | None) -> None:
+        """Let a ref of a repository have a new commit."""
+        self.pushes[url, str(ref)] = self.pushes.get((url, str(ref)), 0) + 1
+
+    def _head(self, url: str, ref: str | None) -> str:
+        return hashlib.sha1(
+            f"{url} {ref} {self.pushes.get((url, str(ref)), 0)}".encode(), usedforsecurity=False
+        ).hexdigest()
 
     def run_task(self, **wanted: Any) -> dict[str, Any]:
         assert wanted["cluster"] == CLUSTER
@@ -244,6 +259,8 @@ class SimEcs:
         if not task.job_url:
             task.outcome = Outcome("job unavailable", "JOB_UNAVAILABLE", 101, again=True, result="none")
             seconds = 1.0
+        elif task.outcome.name != "clone fails":
+            self.world.at(self.world.now + _CLONED, self._cloned, task)
         if task.outcome.name != "never ends":
             self.world.at(self.world.now + seconds, self._end, task)
         if not self.plain and self.world.rng.random() < 0.2:
@@ -275,22 +292,30 @@ class SimEcs:
         task.ended_since = self.world.now
         self._down(task)
 
+    def _cloned(self, task: SimTask) -> None:
+        """The builder has cloned, and tells so."""
+        if task.exited or task.status in {"STOPPED", "DEPROVISIONING"}:
+            return
+        source = json.loads(task.job_url)["source"]
+        task.asked_commit = source["commit"]
+        task.commit = task.asked_commit or self._head(source["url"], source["ref"])
+        self.world.say(f"task {task.arn[-4:]} has cloned {task.commit[:7]}, asked for {task.asked_commit}", "ecs")
+        self._upload(task, "source", ok=False)
+        self.cloned(task)
+
+    def _upload(self, task: SimTask, name: str, **told: Any) -> None:
+        result = {"buildId": task.build_id, "attempt": task.attempt, "commit": task.commit, "files": 3, **told}
+        self.s3.objects[f"sites/{task.slug}/{task.build_id}/{name}.json"] = json.dumps(result).encode()
+
     def _leave_result(self, task: SimTask) -> None:
         kind = task.outcome.result
-        job = json.loads(task.job_url)
-        result = {
-            "buildId": job["buildId"],
-            "attempt": job["attempt"],
-            "ok": kind != "failure",
-            "commit": "c" * 40,
-            "files": 3,
-        }
         if kind == "failure":
-            result["failure"] = {"step": "build", "code": task.outcome.code, "exitCode": 1, "lastLines": ["no"]}
-        if kind == "forged":
-            result["buildId"] = "0" * 26
-        name = "source" if kind == "none" else "result"
-        self.s3.objects[f"sites/{task.slug}/{task.build_id}/{name}.json"] = json.dumps(result).encode()
+            failure = {"step": "build", "code": task.outcome.code, "exitCode": 1, "lastLines": ["no"]}
+            self._upload(task, "result", ok=False, failure=failure)
+        elif kind == "forged":
+            self._upload(task, "result", ok=True, buildId="0" * 26)
+        elif kind == "ok":
+            self._upload(task, "result", ok=True)
 
     def _stop(self, task: SimTask, reason: str) -> None:
         if task.told_to_stop or task.status in {"STOPPED", "DEPROVISIONING"}:

@@ -7,6 +7,7 @@ from tests.simulation.dynamodb import Item, SimDynamo
 from tests.simulation.ecs import SimEcs, SimTask
 from tests.simulation.world import EPOCH, Crash, Function, Violation, World
 from tidegate.decision import BUILD_GRACE, MISSED_TWICE, PUBLISH_LIMIT, START_LIMIT, STOP_LIMIT, WAIT_LIMIT
+from tidegate.failures import FAILURES
 from tidegate.model import MAX_ATTEMPTS
 from tidegate.status import Blame, Status
 
@@ -31,6 +32,7 @@ POSITION = "the waiting builds have the positions 1 to n"
 FAILURE = "every end but ready has code, blame, message and fix"
 ATTEMPTS = "only the platform's faults are tried again, up to three times"
 CANCEL = "a build is canceled when asked to, and once its task has stopped"
+COMMIT = "another attempt and a retry build the commit that was cloned"
 ENDS = "everything comes to rest"
 LIMITS = "every state has its time limit"
 ONE_BUILD = "one idempotency key makes one build"
@@ -41,6 +43,7 @@ _SEEN = 5.0  # seconds that DescribeTasks may be behind, and a function under wa
 _SWEEP = 60.0
 _ASKED_AGAIN = 400.0  # seconds after which a shortage that is over holds nothing up
 _INDEXED = 15.0  # seconds after which the indexes show a build
+_LOST = FAILURES["TASK_LOST"].message  # what waits for that may have a task yet
 
 
 class Invariants:
@@ -58,6 +61,9 @@ class Invariants:
         self.promised: set[str] = set()  # those of them whose cancel was accepted
         self.unwanted: dict[str, tuple[float, int]] = {}  # living task: since when, clean sweeps since
         self.ends: dict[str, int] = {}
+        self.commits: dict[str, str] = {}  # by build: what a task of it has cloned and told
+        self.put_off: dict[str, float] = {}  # builds that wait for AWS: since when
+        self.outdated: dict[str, int] = {}  # those of them with a newer one beside them: clean sweeps since
 
     # Each write
 
@@ -87,6 +93,7 @@ class Invariants:
             raise Violation(LIMITS, f"build {key[-4:]} is {_brief(after)}")
         if "open" in before and "open" not in after:
             self.closed_at[key] = self.world.now
+        self._note_put_off(key, after)
         if old.final:
             if before.get("failure") != after.get("failure") or before.get("finishedAt") != after.get("finishedAt"):
                 raise Violation(FORWARD, f"build {key[-4:]} has ended, and its failure changed")
@@ -251,6 +258,19 @@ class Invariants:
         if len(running) > self.limit:
             raise Violation(LIMIT, f"{len(running)} builds have living tasks, {task.arn[-4:]} is one too many")
 
+    def cloned(self, key: str) -> str | None:
+        """The commit that a task of a build has cloned and told."""
+        return self.commits.get(key)
+
+    def task_cloned(self, task: SimTask) -> None:
+        known = self.commits.setdefault(task.build_id, task.commit or "")
+        if task.commit != known:
+            raise Violation(COMMIT, f"task {task.arn[-4:]} of {task.started_by} cloned {task.commit}, not {known}")
+
+    def retried(self, asked: str | None, cloned: str | None, key: str) -> None:
+        if cloned and asked != cloned:
+            raise Violation(COMMIT, f"the retry of build {key[-4:]} is to build {asked}, not {cloned}")
+
     def task_stopping(self, task: SimTask) -> None:
         if task.alive and self._wanted(task):
             raise Violation(KEPT, f"task {task.arn[-4:]} of {task.started_by} is told to stop")
@@ -299,6 +319,7 @@ class Invariants:
                 raise Violation(SLOTS, f"build {key[-4:]} has ended and holds a slot")
         self._count_unwanted(began)
         self._check_newest(began)
+        self._check_outdated(began)
         free = len(self.holders) < self.limit and self.full_until < began
         waits = [key for key in self._waiting() if self.created_at[key] < began - _INDEXED]
         if self.world.calm and all(self.created_at[key] < began - _INDEXED for key in self._waiting()):
@@ -322,6 +343,37 @@ class Invariants:
                 continue
             if newest.setdefault(source, key) != key:
                 raise Violation(NEWEST, f"build {key[-4:]} waits beside the newer {newest[source][-4:]}")
+
+    def _note_put_off(self, key: str, item: Item) -> None:
+        """Remember since when a build waits for AWS; whoever calls RunTask for it again changes nothing of that."""
+        waits = item["status"]["S"] in {Status.STARTING, Status.BUILDING} and item.get("waiting", {"S": _LOST})["S"]
+        between = waits and waits != _LOST and int(item["claimed"]["N"]) < int(item["attempt"]["N"])
+        if "taskArn" in item or "cancelRequestedAt" in item or _status(item).final:
+            self.put_off.pop(key, None)
+        elif between:
+            self.put_off.setdefault(key, self.world.now)
+
+    def _check_outdated(self, began: float) -> None:
+        """A build that waits for AWS goes as well; somebody may just call RunTask for it, but not in three sweeps."""
+        builds, still = dict(self._builds()), {}
+        for key, since in self.put_off.items():
+            item = builds.get(key)
+            if item is None:
+                continue
+            newer = [
+                other
+                for other in builds
+                if other > key
+                and _wish(builds[other]) == _wish(item)
+                and not _status(builds[other]).final
+                and self.created_at[other] < began - _INDEXED
+            ]
+            between = int(item["claimed"]["N"]) < int(item["attempt"]["N"])
+            if newer and between and since < began - _SEEN and "commit" not in item["source"]["M"]:
+                still[key] = self.outdated.get(key, 0) + 1
+                if still[key] == 3:
+                    raise Violation(NEWEST, f"build {key[-4:]} waits for AWS beside the newer {newer[0][-4:]}")
+        self.outdated = still
 
     def _check_positions(self, function: Function) -> None:
         self.world.current = None  # these calls are ours
@@ -416,8 +468,8 @@ def _code(item: Item) -> str:
 
 
 def _wish(item: Item) -> tuple[Any, Any]:
-    """What a build was asked to build; which commit that is, is learned at its end."""
-    return item["projectSlug"], {name: value for name, value in item["source"]["M"].items() if name != "commit"}
+    """What a build was asked to build."""
+    return item["projectSlug"], item["source"]
 
 
 def _time(attribute: Item) -> float:

@@ -65,7 +65,7 @@ class Stack:
         self.world, self.limit = world, limit
         self.s3 = SimS3(world)
         self.sts = SimSts(world)
-        self.ecs = SimEcs(world, self.s3, self._emit, self._task_created, self._task_stopping)
+        self.ecs = SimEcs(world, self.s3, self._emit, self._task_created, self._task_stopping, self._task_cloned)
         tables = {
             BUILDS: Table("id", {"byProject": Index("projectSlug", "id"), "open": Index("open", "id")}),
             PROJECTS: Table("slug", {}),
@@ -145,6 +145,9 @@ class Stack:
 
     def _task_stopping(self, task: Any) -> None:
         self.invariants.task_stopping(task)
+
+    def _task_cloned(self, task: Any) -> None:
+        self.invariants.task_cloned(task)
 
     # EventBridge and Lambda
 
@@ -228,6 +231,7 @@ class Stack:
             {"A": "1"} if env else {},
         )
         build_id, now = self.new_id(), self.world.time()
+        self.ecs.push(new.source.url, ref)
         make = service.create_project if keep else service.create_build
 
         def request() -> Any:
@@ -264,7 +268,14 @@ class Stack:
         def request() -> Any:
             return service.retry(service.find_build(build_id), new_id, now)
 
-        self._api("retry", request, f"{build_id[-4:]} as {new_id[-4:]}", again=partial(self.retry, build_id))
+        cloned = self.invariants.cloned(build_id)
+        self._api(
+            "retry",
+            request,
+            f"{build_id[-4:]} as {new_id[-4:]}",
+            lambda build: self.invariants.retried(build.source.commit, cloned, build_id),
+            partial(self.retry, build_id),
+        )
 
     def look(self, build_id: str) -> None:
         """GET, as a page does that waits for the build."""

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from tests.simulation import invariants, simulate
 from tests.simulation import stack as stack_module
-from tests.simulation.outcomes import OK
+from tests.simulation.outcomes import OK, OUTCOMES
 from tests.simulation.stack import Stack
 from tests.simulation.world import CRASH_AFTER, DENIED, LATE, TIMEOUT_AFTER, TIMEOUT_BEFORE, Fault
 from tidegate import (
@@ -28,16 +28,18 @@ from tidegate import (
     diagnosis,
     events,
     idempotency,
+    jobs,
     lifecycle,
     projects,
     queueing,
     reconciling,
     runner,
+    service,
     slots,
 )
 from tidegate.aws import FAULTS
 from tidegate.decision import CANCELED, Decision
-from tidegate.model import Build, Result
+from tidegate.model import Build, Result, Source
 from tidegate.observations import CancelAsked, Overdue, StartClaimed, TaskSeen
 from tidegate.settings import settings
 from tidegate.status import Retry, Status
@@ -440,6 +442,50 @@ def pushes_race(stack: Stack) -> None:
     stack.worst_moment, stack.builds_left = 0.3, 12
 
 
+def only_queued_ones_superseded() -> list[Patch]:
+    real = queueing.superseded
+    return [(queueing, "superseded", lambda some: [each for each in real(some) if each.status is Status.QUEUED])]
+
+
+def learned_commit_taken_for_a_wish() -> list[Patch]:
+    real = queueing.superseded
+    return [(queueing, "superseded", lambda some: [each for each in real(some) if each.commit is None])]
+
+
+def cloned_commit_not_looked_for() -> list[Patch]:
+    return [(jobs, "cloned_commit", lambda build: None)]
+
+
+def source_json_not_read() -> list[Patch]:
+    real = jobs._account
+    return [(jobs, "_account", lambda build, name: None if name == "source.json" else real(build, name))]
+
+
+def attempt_forgets_the_commit() -> list[Patch]:
+    real = jobs.grant
+    return [(jobs, "grant", lambda build, env: real(replace(build, cloned_commit=None), env))]
+
+
+def retry_forgets_the_commit() -> list[Patch]:
+    real = service._queued
+
+    def queued(build_id: str, slug: str, source: Source, *more: Any) -> Build:
+        return real(build_id, slug, replace(source, commit=None), *more)
+
+    return [(service, "_queued", queued)]
+
+
+def machines_are_lost(stack: Stack) -> None:
+    """Whatever runs loses its machine, some without a word, while users push and retry; then AWS is short for a while."""
+    world = stack.world
+    lost = [each for each in OUTCOMES if each.code in {"SPOT_INTERRUPTED", "TASK_LOST"}]
+    stack.ecs.outcomes = lambda task: world.rng.choice(lost) if task.attempt == 1 else OK
+    stack.ecs.shortages = [("capacity", 200.0, 1500.0)]
+    stack.event_loss = stack.sweep_loss = world.fault_rate = 0.0
+    world.denied, world.hot, world.calm_from = [], ("", 0.0), 2400.0
+    stack.worst_moment, stack.builds_left = 0.05, 9
+
+
 def newest_first() -> list[Patch]:
     def queue(opened: list[Build], holders: set[str]) -> Iterator[Build]:
         waiting = [build for build in opened if build.status is Status.QUEUED and build.id not in holders]
@@ -537,6 +583,12 @@ MUTATIONS = (
     Mutation("A sweep reads results without the time for it", results_read_without_time, {I.DEADLINE}, s3_hangs),
     Mutation("The clock counts, though what was seen was not written", clock_though_seen, {I.TRUTH}, writes_fail),
     Mutation("A newer build leaves the older ones in the queue", older_ones_stay, {I.NEWEST}),
+    Mutation("Only queued builds leave for newer ones", only_queued_ones_superseded, {I.NEWEST}, machines_are_lost),
+    Mutation("A commit that was cloned is taken for one that was asked for", learned_commit_taken_for_a_wish, {I.NEWEST}, machines_are_lost),
+    Mutation("`source.json` is not read", source_json_not_read, {I.COMMIT}),
+    Mutation("Nobody looks for the commit of a task that was not seen to end", cloned_commit_not_looked_for, {I.COMMIT}, machines_are_lost),
+    Mutation("Another attempt forgets the commit", attempt_forgets_the_commit, {I.COMMIT}, machines_are_lost),
+    Mutation("A retry forgets the commit", retry_forgets_the_commit, {I.COMMIT}, machines_are_lost),
     Mutation("The newest waiting build first", newest_first, {I.FAIR}),
     Mutation("A new build before those that wait", newcomers_first, {I.FAIR}),
     Mutation("The queue moves by the minute only", queue_only_by_the_minute, {I.QUEUE}),
@@ -569,6 +621,7 @@ def test_a_broken_rule_is_found(mutation: Mutation) -> None:
     "change",
     [
         pushes_race,
+        machines_are_lost,
         writes_fail,
         publishing_is_slow,
         run_task_answers_badly,
