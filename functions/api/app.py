@@ -80,9 +80,10 @@ def create_build(slug: str) -> Response[bytes]:
 
 @app.get("/v1/builds/<build_id>")
 def get_build(build_id: str) -> Response[bytes]:
-    """One build, as it is now, and its place in the queue."""
+    """One build, as it is now, its place in the queue, and why it waits."""
     build = service.find_build(_named("build", inputs.build_id, build_id))
-    return _json(_build_view(build) | {"queuePosition": queueing.queue_position(build)})
+    position, waiting = queueing.queue_place(build)
+    return _json(_build_view(build) | {"queuePosition": position, "waiting": waiting})
 
 
 @app.post("/v1/builds/<build_id>/cancel")

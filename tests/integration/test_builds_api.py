@@ -58,6 +58,19 @@ def test_waits_in_line_and_starts_by_the_event(ecs: FakeEcs) -> None:
     assert slots.holders() == {second, third}
 
 
+def test_queued_build_beside_a_free_slot_says_what_those_before_it_wait_for(ecs: FakeEcs, set_environment: Any) -> None:
+    set_environment("MAX_CONCURRENT_BUILDS", "1")
+    post(slug="a")
+    second, third = post(slug="b"), post(slug="c")
+    set_environment("MAX_CONCURRENT_BUILDS", "3")
+    ecs.answers.append({"tasks": [], "failures": [{"reason": "Capacity is unavailable at this time."}]})
+    reconciling.reconcile(datetime.now(UTC))
+    assert [get(each)["waiting"] for each in (second, third)] == ["AWS has no capacity for the task now."] * 2
+    assert (get(second)["queuePosition"], get(third)["queuePosition"]) == (None, 1)
+    set_environment("MAX_CONCURRENT_BUILDS", "2")
+    assert get(third)["waiting"] == "All build slots are taken."
+
+
 def test_newer_build_of_the_same_ref_takes_the_place_in_line(ecs: FakeEcs) -> None:
     post(OTHER, slug="b")
     running = post(slug="a")

@@ -73,7 +73,7 @@ class Stack:
         }
         self.dynamo = SimDynamo(world, tables, self._written)
         self.invariants = Invariants(world, self.ecs, self.dynamo, limit)
-        self.invariants.position = lambda each: queueing.queue_position(service.find_build(each))
+        self.invariants.position = lambda each: queueing.queue_place(service.find_build(each))[0]
         world.after = self.invariants.function_ended
         self.event_loss = self.event_doubling = self.sweep_loss = self.worst_moment = 0.0
         self.event_delay: tuple[float, ...] = (0.3,)
@@ -282,7 +282,7 @@ class Stack:
 
         def read() -> None:
             build = service.find_build(build_id)
-            queueing.queue_position(build)
+            queueing.queue_place(build)
             service.list_builds(build.project_slug, None, None, 5)
 
         self._api("look", read, build_id[-4:])

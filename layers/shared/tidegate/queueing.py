@@ -82,12 +82,18 @@ def _queue(opened: list[Build], holders: set[str]) -> Iterator[Build]:
         yield build
 
 
-def queue_position(build: Build) -> int | None:
-    """How many waiting builds will start before this one, counted from 1; `None` if it does not wait for a slot."""
+def queue_place(build: Build) -> tuple[int | None, str | None]:
+    """The build's position in the queue, counted from 1, and why it waits; no position if it does not wait for a slot.
+
+    Where slots are free, it waits for what those wait for that have taken theirs: one after another is tried.
+    """
     if build.status is not Status.QUEUED:
-        return None
-    waiting = _queue(builds.open_builds(), slots.holders())
-    return next((place for place, each in enumerate(waiting, 1) if each.id == build.id), None)
+        return None, build.waiting
+    opened, holders = builds.open_builds(), slots.holders()
+    position = next((place for place, each in enumerate(_queue(opened, holders), 1) if each.id == build.id), None)
+    ahead = [each.waiting for each in opened if each.id in holders and each.waiting]
+    free = len(holders) < settings().max_concurrent_builds
+    return position, ahead[-1] if free and ahead else build.waiting
 
 
 def supersede(build: Build, now: datetime) -> None:
