@@ -65,6 +65,23 @@ def test_a_secret_is_found_whatever_is_escaped(secret, escape):
     assert Mask([secret]).text(f"[{escape(secret)}]") in {"[***]", f"[{escape(secret)}]".replace(secret, "***")}
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "тайный ключ",
+        r"\u0442\u0430\u0439\u043d\u044b\u0439 \u043a\u043b\u044e\u0447",
+        r"\u0442\u0430\u0439\u043D\u044B\u0439 \u043A\u043B\u044E\u0447",
+        quote("тайный ключ"),
+        quote("тайный ключ").lower(),
+        quote_plus(quote("тайный ключ")),
+        "".join(f"&#{ord(character)};" for character in "тайный ключ"),
+        "".join(f"&#x{ord(character):X};" for character in "тайный ключ"),
+    ],
+)
+def test_a_secret_without_latin_letters_is_found(form):
+    assert Mask(["тайный ключ"]).text(f"[{form}]") == "[***]"
+
+
 def test_secrets_that_repeat_themselves_are_looked_for_in_bounded_time():
     text = json.dumps('\\"' * 200)[1:-1]
     assert Mask(['\\"' * 100 + "x"]).text(text) == text

@@ -1,9 +1,12 @@
 """A text as programs print it: plain, or with some characters escaped."""
 
 import re
+from urllib.parse import quote
 
 # Unless it is one of these, a character may be escaped; so they are the same however the text is printed.
 PLAIN = re.compile(r"[A-Za-z0-9._~-]+")
+FOREIGN = re.compile(r"[\u0080-\ud7ff\ue000-\uffff]+")
+TELLING_LENGTH = 4  # shorter ones are in many texts
 # What is escaped by itself; backslashes with what follows them, as an escape starts with more of them.
 TOKENS = re.compile(rf"({PLAIN.pattern})|(\\+)(.?)|(.)", re.DOTALL)
 LONGEST_ESCAPE = 8  # for each byte of the character: \\\u0026
@@ -22,9 +25,16 @@ NAMED = {
 }
 
 
-def plain_part(text: str) -> bytes:
-    """Return the longest part of the text that no escape changes; of a very long one the start."""
-    return max(PLAIN.findall(text), key=len, default="")[:32].encode()
+def telling_parts(text: str) -> set[bytes]:
+    """Return strings of which at least one is in the text however it is escaped; usually one that is always there."""
+    plain = max(PLAIN.findall(text), key=len, default="")[:32]
+    foreign = max(FOREIGN.findall(text), key=len, default="")[:8]
+    if len(plain) >= TELLING_LENGTH or not foreign:
+        return {plain.encode()}
+    number = ord(foreign[0])
+    percents = [quote(foreign[0]), quote(quote(foreign[0]))]
+    forms = {foreign, f"u{number:04x}", f"u{number:04X}", "&#", *percents, *map(str.lower, percents)}
+    return {form.encode() for form in forms}
 
 
 def longest_form(text: str) -> int:

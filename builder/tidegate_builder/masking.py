@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from tidegate_builder.escapes import escaped_pattern, longest_form, plain_part
+from tidegate_builder.escapes import escaped_pattern, longest_form, telling_parts
 from tidegate_builder.in_base64 import InBase64, Span
 from tidegate_builder.needles import Needles
 
@@ -32,7 +32,7 @@ class Mask:
     def __init__(self, values: Iterable[str]) -> None:
         secrets = list(values)
         texts = [_Text(part) for part in sorted({part for value in secrets for part in _parts(value)})]
-        self._texts = Needles((text.plain_part, text) for text in texts)
+        self._texts = Needles((part, text) for text in texts for part in text.telling_parts)
         self._base64 = InBase64({part for value in secrets for part in _encoded_parts(value)})
         self.longest = max(self._base64.longest, *(text.longest for text in texts), 0)
 
@@ -54,11 +54,11 @@ class Mask:
 
 
 class _Text:
-    """A secret as text; its pattern is made when its plain part has been found, which is many times faster."""
+    """A secret as text; its pattern is made when one of its parts has been found, which is many times faster."""
 
     def __init__(self, value: str) -> None:
         self._value = value
-        self.plain_part = plain_part(value)
+        self.telling_parts = telling_parts(value)
         self.longest = longest_form(value)
 
     @cached_property
