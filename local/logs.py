@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,14 @@ BATCH_BYTES = 200_000
 MOST_BYTES = 262_118  # of one event; awslogs splits longer lines
 
 Event = dict[str, Any]
+
+
+def event_id(timestamp: int, put: int, number: int) -> str:
+    """An event's id as CloudWatch makes them: its time, which write it came with, and its number in that.
+
+    `put` has 128 bits: 64 of when CloudWatch took the write, in milliseconds, then 64 of chance. The id has 56 digits.
+    """
+    return str(timestamp << 144 | put << 16 | number)
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Logs:
         self._subscriptions = subscriptions
         self._deliver = deliver
         self._lock = threading.Lock()
-        self._last = 0
+        self._put = 0
         self._recent: tuple[Path | None, int, list[tuple[str, int, str]]] = (None, 0, [])  # the stream read last
 
     def stream(self, group: str, name: str) -> "Stream":
@@ -60,7 +69,11 @@ class Logs:
     def put(self, group: str, stream: str, lines: list[tuple[int, str]]) -> list[Event]:
         """Store lines ``(timestamp, message)``; the events they became."""
         with self._lock:
-            events = [{"id": self._next(at), "timestamp": at, "message": message} for at, message in lines]
+            self._put = max(self._put + 1, (time.time_ns() // 1_000_000) << 64 | secrets.randbits(64))  # it grows
+            events = [
+                {"id": event_id(at, self._put, number), "timestamp": at, "message": message}
+                for number, (at, message) in enumerate(lines)
+            ]
             path = self._path(group, stream)
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
@@ -177,11 +190,6 @@ class Logs:
 
     def _path(self, group: str, stream: str) -> Path:
         return self._folder / quote(group, safe="") / f"{quote(stream, safe='')}.jsonl"
-
-    def _next(self, at: int) -> str:
-        """An event id as CloudWatch makes them: 56 digits, growing."""
-        self._last = max(self._last + 1, at * 10**20)
-        return str(3 * 10**55 + self._last)
 
 
 class Stream:

@@ -37,12 +37,13 @@ def main() -> None:
         lines = forwarder.build_output(Path(folder) / "site")
         print("| lines | floor | handler | ratio | with a sink | ratio | and a viewer, gzip | ratio | plain | ratio |")
         print("|---|---|---|---|---|---|---|---|---|---|")
-        for count, calls in SIZES.items():
+        for count, calls, apart in forwarder.rows(SIZES):
             data = Path(folder) / f"{count}.txt"
-            data.write_text("\n".join(forwarder.delivery(lines, count, number) for number in range(calls + 1)))
+            deliveries = (forwarder.delivery(lines, count, number, apart=apart) for number in range(calls + 1))
+            data.write_text("\n".join(deliveries))
             floor, *others = (_instructions(side, data, calls, environment) for side in SIDES)
             cells = (f"{each / 1e6:.1f} | {each / floor:.2f}" for each in others)
-            print(f"| {count:,} | {floor / 1e6:.1f} | {' | '.join(cells)} |", flush=True)
+            print(f"| {count:,}{' apart' * apart} | {floor / 1e6:.1f} | {' | '.join(cells)} |", flush=True)
     for server in servers:
         server.terminate()
 

@@ -147,9 +147,16 @@ def test_deliveries_fit_into_what_lambda_and_the_queue_take(functions: FakeLambd
     assert max(len(event["awslogs"]["data"]) for event in functions.events) <= subscription.MOST_DATA
     assert functions.lines() == [line.message for line in lines]
     functions.events.clear()
-    longest = chance.randbytes(batches.MAX_LINE_BYTES // 2).hex()
+    longest = base64.b64encode(chance.randbytes(batches.MAX_LINE_BYTES // 2)).decode()
     subscription.deliver("build/builder/x", [LogLine(event_id(1), 1, longest), LogLine(event_id(2), 2, "short")])
     assert functions.lines() == [longest, "short"]
+    functions.events.clear()
+    longest = base64.b64encode(chance.randbytes(batches.MAX_LINE_BYTES // 4 * 3)).decode()
+    subscription.deliver("build/builder/x", [LogLine(event_id(1), 1, longest), LogLine(event_id(2), 2, "short")])
+    assert max(len(event["awslogs"]["data"]) for event in functions.events) < 1_000_000
+    cut, short = functions.lines()
+    assert (cut[:400_000], short) == (longest[:400_000], "short")
+    assert cut.endswith("[cut by Tidegate: the line has 1048576 bytes]")
 
 
 @given(st.data())

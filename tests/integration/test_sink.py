@@ -1,6 +1,8 @@
 """The log forwarder with a log sink: what reaches the sink, and what a sink that fails comes to."""
 
+import base64
 import json
+import random
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -291,10 +293,23 @@ def test_all_event_files_reach_the_sink_as_they_are_stored(collector: Collector)
     assert len(collector.records()) > len(sent) > 20, "what is delivered twice is sent twice, and can be told by its id"
 
 
-def test_a_line_is_cut_as_the_store_cuts_it(collector: Collector) -> None:
-    deliver("x" * 1_000_000)
+def test_a_line_that_fits_no_request_is_cut(collector: Collector) -> None:
+    noise = base64.b64encode(random.Random(7).randbytes(batches.MAX_LINE_BYTES // 4 * 3)).decode()
+    deliver("before", noise, "after")
+    pages = logs.pages([TASK], None, 10, logs.MAX_PAGE_BYTES)
+    assert [line.message for page in pages for line in page.lines] == ["before", noise, "after"]
+    before, cut, after = collector.lines()
+    kept, _, mark = cut.partition("… [")
+    assert (before, after, mark) == ("before", "after", "cut by Tidegate: the line has 1048576 bytes]")
+    assert noise.startswith(kept)
+    assert 999_000 < len(kept) < 1_000_000
+    assert max(each.body.ByteSize() for each in collector.requests) < 1_000_000
+
+
+def test_a_longer_line_is_cut_as_the_store_cuts_it(collector: Collector) -> None:
+    deliver("\x1b" * batches.MAX_LINE_BYTES)
     assert collector.lines() == stored()
-    assert len(collector.lines()[0]) < batches.MAX_LINE_BYTES + 100
+    assert "cut by Tidegate" in collector.lines()[0]
 
 
 def test_a_large_batch_goes_in_several_requests(collector: Collector) -> None:

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.logs import event_id
 from tidegate import batches, blocks, phrases
 from tidegate.batches import Event
 
 TIME = 1795246200000
-BASE = 0x0199_F2B0_0005_6B8F_CA16_7539
+PUT = (TIME + 430) << 64 | 0x5C93_DA93_6AF8_FBC6
 IDS = {
-    "CloudWatch": lambda time, number: (time << 144) + (BASE << 32) + number,
-    "two writes": lambda time, number: (time << 144) + ((BASE + number // 7) << 32) + number % 7,
+    "CloudWatch": lambda time, number: int(event_id(time, PUT, number)),
+    "two writes": lambda time, number: int(event_id(time, PUT + number // 7, number % 7)),
     "by time alone": lambda time, _: 3 * 10**55 + time * 10**20,
     "counted": lambda _, number: 3 * 10**55 + number,
     "short": lambda _, number: number,

@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.htm
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from operator import lt
 from typing import Any
@@ -12,9 +13,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-MAX_LINE_BYTES = 256 * 1024  # awslogs itself splits longer lines; only others write them
+MAX_LINE_BYTES = 1024 * 1024  # CloudWatch takes no longer ones
+_JSON_GROWTH = 2  # times a line's limit that it may have as JSON, as Lambda answers with 6 MB, which are JSON of JSON
 _MARK_BYTES = 64  # the mark's, so that a line that was cut is not too long again
 _EVENT = b'{"id":"'  # a message's own quotes are escaped, so that this is found in none
+_OPENING, _CLOSING = b'{"logEvents":[', b"]}"
 _PIECE = 64 * 1024
 _GZIP = 16 + 15  # zlib's word for gzip, with the largest window
 
@@ -100,7 +103,17 @@ def inflate(block: bytes) -> bytes:
 
 def deflate(lines: memoryview) -> bytes:
     """A block of lines, given as JSON objects with commas between."""
-    return gzip(b'{"logEvents":[', lines, b"]}")
+    return gzip(_OPENING, lines, _CLOSING)
+
+
+def tail(lines: memoryview) -> bytes:
+    """What `deflate` ends with: gzip's checksum and the length of what is in it."""
+    from isal import isal_zlib
+
+    checksum, length = 0, 0
+    for piece in (_OPENING, lines, _CLOSING):
+        checksum, length = isal_zlib.crc32(piece, checksum), length + len(piece)
+    return checksum.to_bytes(4, "little") + length.to_bytes(4, "little")
 
 
 def gzip(*pieces: bytes | memoryview) -> bytes:
@@ -203,12 +216,22 @@ def events(block: bytes) -> tuple[Event, ...]:
 
 
 def cut(event: Event, limit: int = MAX_LINE_BYTES) -> Event:
-    """The line, or as much of it as is kept, with a mark, in at most so many bytes."""
+    """The line, or as much of it as is kept, with a mark, in at most so many bytes, and twice as many of JSON."""
     text = event.message
-    if len(text) * 4 <= limit or len(data := text.encode()) <= limit:
+    if len(text) * 4 <= limit:
+        return event
+    data, most = text.encode(), _JSON_GROWTH * limit
+    if len(data) <= limit and (len(text) * 6 <= most or _json_bytes(text) <= most):
         return event
     kept = data[: limit - _MARK_BYTES].decode(errors="ignore")
+    if _json_bytes(kept) > most - _MARK_BYTES:
+        places = range(len(kept))
+        kept = kept[: bisect_right(places, most - _MARK_BYTES, key=lambda place: _json_bytes(kept[:place])) - 1]
     return replace(event, message=f"{kept}… [cut by Tidegate: the line has {len(data)} bytes]")
+
+
+def _json_bytes(text: str) -> int:
+    return len(msgspec.json.encode(text)) - len('""')
 
 
 def _find(lines: memoryview, wanted: bytes) -> int:

@@ -15,16 +15,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tidegate import aws, batches, blocks
+from tidegate import aws, batches, blocks, items
 from tidegate.batches import Batch, Event
+from tidegate.items import Item
 from tidegate.model import LogLine
 from tidegate.settings import settings
 
 MARK_BYTES = 6
-_MAX_CHUNK = 380 * 1024  # an item may have 400 KB
 _MAX_TEXT = 4 * 1024 * 1024  # of a chunk, unpacked, so that a flood of equal lines can still be read
-_SMALL, _SMALL_TEXT = 4 * 1024, 64 * 1024  # up to which a block and its text may be condensed: more would cost too much
-_WRITE_UNIT = 1024  # bytes of an item
+_PART = 1024 * 1024  # of a chunk that is condensed: its lines are read, which takes several times the memory
+_SMALL = 128 * 1024  # unpacked, up to which a block is condensed wherever that saves a write unit
+_DENSE = 1 / 8  # of the unpacked block: if a larger one has more, that is mostly ids, which a condensed one leaves out
+_ONE_UNIT = 800  # a block that fits into one with its keys
 _NOTES = "~"  # what is about a log, and not of it, sorts behind all chunks
 Line = tuple[str, int, str]
 
@@ -98,15 +100,16 @@ class Chunk(Struct):
 def store(data: str, now: datetime, *, read: bool = False) -> Delivery:
     """Store what a subscription filter delivers, base64 of gzip of JSON; raises ValueError if it is something else.
 
-    CloudWatch's own block is stored as it is, without reading the lines' texts, in parts if it fits no item, and
-    condensed where it is small and that saves a write unit. Lines out of order, and JSON that only a lenient reader
-    understands, are written anew. `read`: the texts are read at once, which costs less than to do it later.
+    CloudWatch's own block is stored as it is, or condensed where that saves much, and in parts if it fits no item.
+    Lines out of order, and JSON that only a lenient reader understands, are written anew. `read`: the texts of a large
+    one are read at once, too, which costs less than to do it later.
     """
     block = batches.unpack(data)
     body = batches.inflate(block)
-    whole = batches.exact(body) if read else None
+    dense = len(body) <= _SMALL or len(block) > len(body) * _DENSE
+    fits = len(block) <= items.LARGEST and len(body) <= (_PART if dense else _MAX_TEXT)
+    whole = batches.exact(body) if read or (dense and fits and len(block) > _ONE_UNIT) else None
     outline = batches.outline_of(whole) if whole else batches.outline(body)
-    fits = len(block) <= _MAX_CHUNK and len(body) <= _MAX_TEXT
     lines = None if fits or outline is None else batches.lines(body, outline.ids)
     if outline is None or not (fits or lines):
         batch = batches.decode(body)
@@ -115,10 +118,12 @@ def store(data: str, now: datetime, *, read: bool = False) -> Delivery:
         return Delivery(batch.message_type, batch.task_id, len(batch.log_events), body)
     chunk = None
     if outline.message_type == "DATA_MESSAGE" and outline.ids:
+        about = {"expiresAt": settings().logs_expire(now)}
         if lines:
-            _put(outline.task_id, outline.ids, lines, settings().logs_expire(now), {})
+            _put(outline.task_id, outline.ids, lines, about, dense=dense)
         else:
-            chunk = _write(outline.task_id, outline.ids, block, settings().logs_expire(now), {})
+            chunk = _name(outline.ids, block[-8:])
+            _write(_cheapest(outline.task_id, chunk, block, whole if dense else None, about))
     return Delivery(outline.message_type, outline.task_id, len(outline.ids), body, chunk, whole)
 
 
@@ -130,67 +135,53 @@ def put(batch: Batch, now: datetime, *, fetched: bool = False) -> None:
     events = {event.id: event for event in batch.log_events}
     if events:
         ids = sorted(events)
-        _put(
-            batch.task_id,
-            ids,
-            batches.encode(events[each] for each in ids),
-            settings().logs_expire(now),
-            {"fetched": True} if fetched else {},
-        )
+        about = {"expiresAt": settings().logs_expire(now)} | ({"fetched": True} if fetched else {})
+        _put(batch.task_id, ids, batches.encode(events[each] for each in ids), about, dense=True)
 
 
-def _put(task_id: str, ids: Sequence[str], lines: memoryview, expires: int, more: Mapping[str, bool]) -> None:
-    """Write lines as one chunk, or as several where they fit into none."""
-    if len(lines) <= _MAX_TEXT and len(block := batches.deflate(lines)) <= _MAX_CHUNK:
-        _write(task_id, ids, block, expires, more)
-    elif len(ids) == 1:
-        _write(task_id, ids, _cut_to_fit(msgspec.json.decode(lines, type=Event)), expires, more)
+def _put(task_id: str, ids: Sequence[str], lines: memoryview, about: Mapping[str, Any], *, dense: bool) -> None:
+    """Write lines as one chunk, or as several where they are too many for one; condensed if they are dense."""
+    one = len(ids) == 1
+    block = _block(lines, dense=dense or one) if one or len(lines) <= (_PART if dense else _MAX_TEXT) else None
+    if block and (one or len(block) <= items.LARGEST):
+        chunk = _name(ids, batches.tail(lines))
+        _write(items.make(task_id, chunk.key, chunk.last, block, about))
     else:
         half = len(ids) // 2
         first, second = batches.halve(lines, ids[half])
-        _put(task_id, ids[:half], first, expires, more)
-        _put(task_id, ids[half:], second, expires, more)
+        _put(task_id, ids[:half], first, about, dense=dense)
+        _put(task_id, ids[half:], second, about, dense=dense)
 
 
-def _cut_to_fit(event: Event) -> bytes:
-    """The block of a line that fits no item, cut; no text grows more than sixfold in JSON."""
-    for limit in (batches.MAX_LINE_BYTES, batches.MAX_LINE_BYTES // 2, _MAX_CHUNK // 8):
-        block = batches.deflate(batches.encode([batches.cut(event, limit)]))
-        if len(block) <= _MAX_CHUNK:
-            break
-    return block
+def _block(lines: memoryview, *, dense: bool) -> bytes:
+    """Lines condensed, if that can be done; a single one is cut to what is kept of a line."""
+    try:
+        events = msgspec.json.decode(b"".join((b"[", lines, b"]")), type=tuple[Event, ...]) if dense else ()
+    except ValueError:
+        events = ()
+    if len(events) == 1:
+        return batches.deflate(batches.encode(map(batches.cut, events)))
+    return blocks.condense(events) or batches.deflate(lines)
 
 
-def _write(task_id: str, ids: Sequence[str], block: bytes, expires: int, more: Mapping[str, bool]) -> Name:
-    # gzip ends with a checksum and the length of what is in it
-    digest = hashlib.sha256(f"{ids[-1]} {len(ids)} ".encode() + block[-8:]).digest()
-    chunk = Name(ids[0], ids[-1], digest[:MARK_BYTES])
-    item = {
-        "taskId": task_id,
-        "firstEventId": chunk.key,
-        "lastEventId": chunk.last,
-        "lines": block,
-        "expiresAt": expires,
-        **more,
-    }
-    aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(_cheaper(item)))
-    return chunk
+def _name(ids: Sequence[str], tail: bytes) -> Name:
+    """A chunk's name, made of what it holds in whichever form."""
+    digest = hashlib.sha256(f"{ids[-1]} {len(ids)} ".encode() + tail).digest()
+    return Name(ids[0], ids[-1], digest[:MARK_BYTES])
 
 
-def _cheaper(item: dict[str, Any]) -> dict[str, Any]:
-    """The item with its block condensed, if that saves a write unit."""
-    block = item["lines"]
-    if _units(item) == 1 or len(block) > _SMALL or int.from_bytes(block[-4:], "little") > _SMALL_TEXT:
-        return item
-    condensed = item | {"lines": blocks.condense(batches.events(block))}
-    del condensed["lastEventId"]  # it stands in the block
-    return condensed if condensed["lines"] and _units(condensed) < _units(item) else item
+def _cheapest(task_id: str, chunk: Name, block: bytes, whole: Batch | None, about: Mapping[str, Any]) -> list[Item]:
+    """The items of CloudWatch's own block, or of its lines condensed if that saves a write unit."""
+    made = items.make(task_id, chunk.key, chunk.last, block, about)
+    if whole and items.units(made) > 1 and (condensed := blocks.condense(whole.log_events)):
+        shorter = items.make(task_id, chunk.key, chunk.last, condensed, about)
+        return min(made, shorter, key=items.units)
+    return made
 
 
-def _units(item: Mapping[str, Any]) -> int:
-    """The write units of an item, and at a border one more."""
-    size = sum(len(name) + (len(value) if isinstance(value, str | bytes) else 8) for name, value in item.items())
-    return -(-size // _WRITE_UNIT)
+def _write(made: Sequence[Item]) -> None:
+    for item in made:
+        aws.dynamodb().put_item(TableName=settings().logs_table, Item=aws.to_item(item))
 
 
 def fetched_lines(task_id: str) -> list[list[LogLine]]:
@@ -232,10 +223,8 @@ def read(task_id: str, base: str = "") -> Iterator[Chunk]:
             ConsistentRead=True,
         )
     )
-    for page in pages:
-        for item in page["Items"]:
-            if not item["firstEventId"]["S"].startswith(_NOTES):
-                yield _chunk(item)
+    found = (item for page in pages for item in page["Items"] if not item["firstEventId"]["S"].startswith(_NOTES))
+    yield from map(_chunk, items.join(found))
 
 
 def _chunk(item: Any) -> Chunk:

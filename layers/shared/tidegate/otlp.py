@@ -11,8 +11,12 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from tidegate import batches
+from tidegate.batches import Event
+
 MAX_BYTES = 1_000_000  # of a request; New Relic takes no more
 MAX_RECORDS = 5_000
+_AROUND = 200  # bytes of a record, at most, around a line's text and id
 _MOST_FRAMES = 4096
 _SCOPE = "tidegate"
 _UID = b"log.record.uid"
@@ -46,7 +50,7 @@ def requests(resource: Mapping[str, str | int | None], lines: Iterable[Line], ob
     """ExportLogsServiceRequests with all lines, each within the limits; `observed` is in nanoseconds since 1970.
 
     Each record has the line's id as `log.record.uid`, by which one that is sent again can be told. Attributes that are
-    `None` are left out.
+    `None` are left out. A line too long for a request is cut.
     """
     head = _field(1, _resource(resource))
     scope = _field(1, _field(1, _SCOPE.encode()))
@@ -58,6 +62,9 @@ def requests(resource: Mapping[str, str | int | None], lines: Iterable[Line], ob
             body, uid = line.message.encode(), line.id.encode()
         except UnicodeEncodeError:  # half a surrogate pair; to say so each time costs as much as to encode
             body, uid = line.message.encode("utf-8", "replace"), line.id.encode("utf-8", "replace")
+        if len(body) + len(uid) > most - _AROUND:
+            kept = batches.cut(Event("", 0, body.decode()), most - _AROUND - len(uid))
+            body = kept.message.encode()
         length, pack, opening, before_body, before_uid = _frames[len(body), len(uid)]
         size += length
         if size > most or len(records) == MAX_RECORDS:

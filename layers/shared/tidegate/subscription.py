@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tidegate import aws
+from tidegate import aws, batches
+from tidegate.batches import Event
 from tidegate.model import LogLine
 from tidegate.settings import settings
 
 # Lambda takes asynchronous events of 1 MB; the record of one that has failed must also fit into the queue's 256 KB.
 MOST_DATA = 200_000
+_LONGEST = 1_000_000  # of what one line may have; it is cut for the log sink if it has more, to what fits for certain
+_CUT = 400 * 1024
 
 
 def deliver(stream: str, lines: Sequence[LogLine]) -> None:
@@ -32,6 +35,10 @@ def deliver(stream: str, lines: Sequence[LogLine]) -> None:
         half = len(lines) // 2
         deliver(stream, lines[:half])
         deliver(stream, lines[half:])
+        return
+    if len(data) > _LONGEST:
+        kept = batches.cut(Event(lines[0].id, lines[0].timestamp, lines[0].message), _CUT)
+        deliver(stream, [LogLine(kept.id, kept.timestamp, kept.message)])
         return
     payload = msgspec.json.encode({"awslogs": {"data": data}})
     aws.functions().invoke(FunctionName=settings().log_forwarder, InvocationType="Event", Payload=payload)
