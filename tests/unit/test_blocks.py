@@ -55,6 +55,48 @@ def test_ids_as_cloudwatch_makes_them_cost_nothing() -> None:
     assert sizes["CloudWatch"] < len(batches.deflate(batches.encode(vite(60)))) * 0.7
 
 
+def in_bursts(bursts: list[tuple[int, int, int]]) -> list[Event]:
+    """Lines that come many at once: each burst with the milliseconds before it, the write's number, how many."""
+    events, time, numbers = [], TIME, dict.fromkeys(range(9), 0)
+    for later, put, count in bursts:
+        time += later
+        for _ in range(count):
+            events.append(Event(event_id(time, PUT + (put << 64), numbers[put]), time, f"line {len(events)}"))
+            numbers[put] += 1
+    return sorted({event.id: event for event in events}.values(), key=lambda event: event.id)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3) | st.integers(0, 1 << 20), st.integers(0, 3), st.integers(1, 30)), min_size=1)
+)
+def test_bursts_come_back(bursts: list[tuple[int, int, int]]) -> None:
+    events = in_bursts(bursts)
+    block = blocks.condense(events)
+    assert block
+    assert blocks.events(block, events[0].id) == tuple(events)
+    assert blocks.last_id(block, events[0].id) == events[-1].id
+
+
+@pytest.mark.parametrize("bursts", [[(0, 0, 500), (9, 0, 500)], [(0, 0, 500), (9, 1, 500)], [(1, 0, 1)] * 1000])
+def test_ids_of_bursts_cost_nothing(bursts: list[tuple[int, int, int]]) -> None:
+    events = in_bursts(bursts)
+    ids = len(blocks.condense(events) or b"")
+    without = len(
+        blocks.condense([Event(str(number), TIME, event.message) for number, event in enumerate(events, 1000)]) or b""
+    )
+    assert ids - without < 300
+
+
+@pytest.mark.parametrize("count", [200, 300, 3000])
+def test_much_text_comes_back(count: int) -> None:
+    """What zlib does not compress but isal does."""
+    events = vite(count)
+    block = blocks.condense(events)
+    assert block
+    assert blocks.events(block, events[0].id) == tuple(events)
+    assert len(block) < sum(len(event.message) for event in events) / 3
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 1 << 90), st.integers(-1, 1 << 40) | st.just(0), st.text()), min_size=1),
     st.sampled_from([0, 1, 56, 57, 200]),
