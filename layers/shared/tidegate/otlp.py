@@ -62,10 +62,11 @@ def requests(resource: Mapping[str, str | int | None], lines: Iterable[Line], ob
             body, uid = line.message.encode(), line.id.encode()
         except UnicodeEncodeError:  # half a surrogate pair; to say so each time costs as much as to encode
             body, uid = line.message.encode("utf-8", "replace"), line.id.encode("utf-8", "replace")
-        if len(body) + len(uid) > most - _AROUND:
+        length, pack, opening, before_body, before_uid = _frames[len(body), len(uid)]
+        if length > most:
             kept = batches.cut(Event("", 0, body.decode()), most - _AROUND - len(uid))
             body = kept.message.encode()
-        length, pack, opening, before_body, before_uid = _frames[len(body), len(uid)]
+            length, pack, opening, before_body, before_uid = _frames[len(body), len(uid)]
         size += length
         if size > most or len(records) == MAX_RECORDS:
             yield _request(head, scope, records)
