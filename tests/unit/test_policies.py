@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.test_template import FUNCTIONS, as_list, of_type, statements
-from tidegate import aws, chunks, idempotency, notes, slots
+from tidegate import aws, chunks, idempotency, items, notes, slots
 from tidegate.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ COMPANIONS = {"iam:PassRole", "s3:ListBucket", "sqs:SendMessage"}
 # The partition keys that functions of the layer write, where not any key of the table: the operator of the condition,
 # its value, and a call that shows it.
 KEYS: dict[tuple[str, str], tuple[str, str, Callable[[], object]]] = {
-    ("chunks", "_write"): ("StringNotLike", "~*", lambda: chunks._write("task", ["1"], b"", 1, {})),
+    ("chunks", "_write"): ("StringNotLike", "~*", lambda: chunks._write(items.make("task", "1.a", "1", b"-", {}))),
     ("idempotency", "_take_over"): ("StringLike", "key:*", lambda: idempotency._take_over("k", 1, NOW)),
     ("idempotency", "claim"): ("StringLike", "key:*", lambda: idempotency.claim("k", "f", "b", "s", NOW)),
     ("idempotency", "finish"): ("StringLike", "key:*", lambda: idempotency.finish("k")),
