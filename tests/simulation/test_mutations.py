@@ -563,7 +563,7 @@ MUTATIONS = (
     Mutation("Slots are not given back", slots_not_given_back, {I.SLOTS, I.QUEUE}),
     Mutation("Leaked slots are not repaired", leaks_not_repaired, {I.SLOTS}),
     Mutation("No claim before RunTask", no_claim, {I.ONE_TASK, I.LIMIT, I.CANCEL, I.ORPHANS, I.TRUTH}),
-    Mutation("Two functions may start one attempt", claim_not_exclusive, {I.LIMIT, I.TRUTH, I.ONE_TASK}, run_task_answers_badly),
+    Mutation("Two functions may start one attempt", claim_not_exclusive, {I.LIMIT, I.TRUTH, I.ONE_TASK, I.CANCEL}, run_task_answers_badly),
     Mutation("A refusal counts though an earlier call may have worked", refusals_always_certain, {I.LIMIT, I.TRUTH, I.ONE_TASK, I.CANCEL}, run_task_answers_badly),
     Mutation("Publish without comparing", unconditional_publish, {I.LIVE}),
     Mutation("A late publish is not refused", late_publish_not_refused, {I.LIVE}, publishing_is_slow),

@@ -24,6 +24,8 @@ from botocore.client import BaseClient
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 from urllib3.exceptions import HTTPError
 
+from tidegate.responses import respond_with
+
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
@@ -75,6 +77,7 @@ class _Client(BaseClient):
             return None
         pool = session._get_connection_manager(url).connection_from_url(url)
         session._setup_ssl_cert(pool, url, session._verify)
+        respond_with(pool)
         return pool
 
     def _exchange(self, request: Any) -> AWSResponse:

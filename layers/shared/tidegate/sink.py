@@ -6,7 +6,6 @@ not hold the account's concurrency one time-out after the other.
 """
 
 import email.utils
-import http.client
 import io
 import re
 import time
@@ -20,6 +19,7 @@ from msgspec import Struct
 
 from tidegate import aws, batches, otlp
 from tidegate.observability import logger, measure
+from tidegate.responses import Response, respond_with
 from tidegate.settings import settings
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _Link(Struct):
     rests_until: float = 0.0
 
 
-class _Timely(http.client.HTTPResponse):
+class _Timely(Response):
     """An answer that must be here in time as a whole; a socket's own time-out is for each of its pieces."""
 
     def __init__(self, sock: "socket.socket", *given: Any, **named: Any) -> None:
@@ -119,8 +119,7 @@ def _link() -> _Link:
     )
     # Looked for once: that costs a third of a request.
     connections = pool.connection_from_url(settings().log_sink_url)
-    kind = connections.ConnectionCls
-    connections.ConnectionCls = type(kind.__name__, (kind,), {"response_class": _Timely})
+    respond_with(connections, _Timely)
     path = urllib3.util.parse_url(settings().log_sink_url).request_uri
     return _Link(pool, connections, path, _read_headers(), time.monotonic())
 
