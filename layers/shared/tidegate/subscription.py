@@ -11,7 +11,7 @@ from tidegate.batches import Event
 from tidegate.model import LogLine
 from tidegate.settings import settings
 
-# Lambda takes asynchronous events of 1 MB; the record of one that has failed must also fit into the queue's 256 KB.
+# Lambda takes asynchronous events of 1 MB, and the queue as much of one that has failed; small ones are sent on sooner.
 MOST_DATA = 200_000
 _LONGEST = 1_000_000  # of what one line may have; it is cut for the log sink if it has more, to what fits for certain
 _CUT = 400 * 1024
