@@ -82,6 +82,9 @@ def _run(options: Options, state: Path, source: Source | None, started: float) -
             )
             while True:
                 time.sleep(0.2)  # not longer: a signal that reaches another thread does not wake this one
+        except KeyboardInterrupt:
+            _say_what_ends(running=endpoint.fargate.living() if endpoint.fargate else 0, kept=options.state is not None)
+            raise
         finally:
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -102,6 +105,12 @@ def _build(client: Client, announcer: Announcer, source: Source, started: float)
     took = f"{now - begun:.1f} s after the request, {now - started:.1f} s after the start"
     say(f"\n{ending(build)}{f', {took}.' if build['status'] == 'ready' else ''}\n")
     return bool(build["status"] == "ready")
+
+
+def _say_what_ends(*, running: int, kept: bool) -> None:
+    if running:
+        builds = "1 build is" if running == 1 else f"{running} builds are"
+        say(f"\n{builds} cut off; {'the next run tries again' if kept else 'KEEP_STATE=1 would keep what there is'}")
 
 
 def _forget_aws() -> None:

@@ -45,10 +45,22 @@ class Client:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def post(self, source: Source) -> dict[str, Any]:
-        """Ask for a build; the answer's ``data``."""
-        body = {"gitURL": source.url, "ref": source.ref, "rootDirectory": source.root_directory}
+        """Ask for a build, of the project that there is for this source if there is one; the answer's ``data``."""
+        body = {
+            "gitURL": source.url,
+            "ref": source.ref,
+            "rootDirectory": source.root_directory,
+            "slug": self._project(source),
+        }
         data: dict[str, Any] = self._call("/project", {key: value for key, value in body.items() if value})["data"]
         return data
+
+    def _project(self, source: Source) -> str | None:
+        for project in self._call("/v1/projects")["items"]:
+            root = (project["settings"] or {}).get("rootDirectory")
+            if (project["gitURL"], root) == (source.url, source.root_directory):
+                return str(project["slug"])
+        return None
 
     def build(self, build_id: str) -> dict[str, Any]:
         """The build as it is now."""

@@ -43,6 +43,11 @@ class Fargate:
             self._publish(event_view(task))
         return len(self._recovered)
 
+    def living(self) -> int:
+        """How many tasks have not stopped."""
+        with self._lock:
+            return sum(task["lastStatus"] != "STOPPED" for task in self._tasks)
+
     def call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """Answer an API call about tasks; None if it is about something else."""
         match action:

@@ -87,7 +87,7 @@ def running(options: Options, state: Path, cache: Path, look_at: LookAt, tell: T
             WebSocketGateway(api, options.logs_port, forgetful(options.chaos, lambdas.invoke), api_check, viewers)
         lost = fargate.announce_recovered()
         if lost:
-            tell(f"{lost} {'task was' if lost == 1 else 'tasks were'} lost when the last run ended")
+            tell(f"{lost} {'build was' if lost == 1 else 'builds were'} cut off when the last run ended: tried again")
         bus.start_clock(options.schedule_seconds)
         yield endpoint
 

@@ -20,6 +20,7 @@ def state_folder(home: Path, kept: Path | None) -> Iterator[Path]:
         _clean_up(home)
         if kept:
             kept.mkdir(parents=True, exist_ok=True)
+            kept.chmod(0o700)  # it holds the values of builds' environment variables
             folder = kept.resolve()
         else:
             folder = Path(tempfile.mkdtemp(prefix="run-", dir=home)).resolve()

@@ -41,6 +41,13 @@ def paths_without(directory, *missing):
     return {"PATH": str(directory)}
 
 
+def test_another_attempt_says_so(stage):
+    stage.commit({"index.html": "<h1>Hi</h1>"})
+    run = stage.build(attempt=2)
+    assert run.lines[0] == "==> Attempt 2"
+    assert (run.exit_code, run.result["attempt"]) == (0, 2)
+
+
 def test_plain_html(stage):
     commit = stage.commit(
         {"index.html": "<h1>Hi</h1>", "img/a.png": b"\x89PNG\r\n\x1a\n\x00--\r\n", "note.txt": b"caf\xe9"}

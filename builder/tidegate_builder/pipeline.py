@@ -61,6 +61,8 @@ def build(environ: Mapping[str, str], started: float) -> int:
         _say_failed(log, error.failure)
         return EXIT_CODES[error.failure.code]
     log.mask = Mask(value for _, value in job.env)
+    if job.attempt > 1:
+        log.step(f"Attempt {job.attempt}")
     progress = Progress()
     failure = _attempt(job, environ, started, log, progress)
     if failure:

@@ -388,6 +388,7 @@ def _build_view(build: Build) -> dict[str, Any]:
         "buildingAt": _time(build.building_at),
         "publishingAt": _time(build.publishing_at),
         "finishedAt": _time(build.finished_at),
+        "cancelRequestedAt": _time(build.cancel_requested_at),
         "deadline": None if build.status.final else _time(build.deadline),
         "taskArn": build.task_arn,
         "exitCode": build.exit_code,

@@ -109,6 +109,7 @@ def test_ctrl_c_ends_everything(number: int, tmp_path: Path) -> None:
         wait_until(lambda: not living(below), 1)
         assert stack.process.returncode == 0
     assert "Traceback" not in "".join(stack.printed)
+    assert any(line.startswith("1 build is cut off") for line in stack.printed)
     logs = next(line.split()[1] for line in stack.printed if line.startswith("lambda"))
     assert not Path(logs).parent.exists()
 
