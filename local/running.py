@@ -87,7 +87,8 @@ def running(options: Options, state: Path, cache: Path, look_at: LookAt, tell: T
             WebSocketGateway(api, options.logs_port, forgetful(options.chaos, lambdas.invoke), api_check, viewers)
         lost = fargate.announce_recovered()
         if lost:
-            tell(f"{lost} {'build was' if lost == 1 else 'builds were'} cut off when the last run ended: tried again")
+            cut_off = "build was" if lost == 1 else "builds were"
+            tell(f"{lost} {cut_off} cut off when the last run ended, now to go on or end")
         bus.start_clock(options.schedule_seconds)
         yield endpoint
 
