@@ -16,7 +16,7 @@ from local.chaos import CALM
 from local.checks import CannotLoad, CannotStart, check
 from local.client import Client, Refused, Source, ending
 from local.options import NO_AWS_FILES, ROOT, Options, from_command_line
-from local.repository import source_of
+from local.repository import source_of, warnings_of
 from local.state import state_folder
 
 
@@ -35,7 +35,7 @@ def main() -> int:
     options = from_command_line(sys.argv[1:])
     try:
         source = source_of(options) if options.build else None
-        for warning in check(options):
+        for warning in (*check(options), *warnings_of(options)):
             say(f"warning: {warning}")
         say("starting the local stack ...")
         with state_folder(ROOT / ".tidegate", options.state) as state:

@@ -1,6 +1,7 @@
 """Which repository to build: the example of this very checkout, a local one, or a git URL."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from local.checks import CannotStart
@@ -24,6 +25,13 @@ def source_of(options: Options) -> Source:
     if not ref:
         raise CannotStart(f"REPO={options.repo} has no commit yet.")
     return Source(Path(top).as_uri(), ref, options.root_directory)
+
+
+def warnings_of(options: Options) -> Iterator[str]:
+    """What will surprise who looks at the site: a build is of a commit."""
+    folder = Path(options.repo).expanduser() if options.repo and "://" not in options.repo else None
+    if folder and not options.ref and _git(folder, "status", "--porcelain", "--untracked-files=no"):
+        yield f"REPO={options.repo} has changes that are not committed: they are not built."
 
 
 def _example(options: Options) -> Source:
