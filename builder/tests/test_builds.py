@@ -230,6 +230,10 @@ def test_a_repository_that_cannot_be_reached(stage, url):
     stage.repository_path.mkdir()
     failure = check_failed(stage.build(source__url=url), 102, "CLONE_FAILED", "clone")
     assert "fatal" not in failure["message"]
+    assert "Could not read from remote" not in failure["message"], "that is not why"
+    if url == "file:///nowhere/at/all":
+        assert "does not appear to be a git repository" in failure["message"]
+        assert "password" not in failure["fix"]
     assert not Path("/tmp/tidegate-was-here").exists()
 
 

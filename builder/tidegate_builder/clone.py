@@ -21,6 +21,7 @@ WORTH_ANOTHER_TRY = re.compile(
     r"RPC failed|Temporary failure|Empty reply|timed out",
     re.IGNORECASE,
 )
+SAYS_LITTLE = "Could not read from remote repository."  # after a line that says why
 TRIES = 3
 PAUSE_SECONDS = 1.0
 # A server that sends less than this for so long is dead.
@@ -131,12 +132,15 @@ class Repository:
 
     def _unreachable(self, stderr: str) -> StepFailed:
         lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-        reason = next((line for line in reversed(lines) if line.startswith(("fatal:", "error:"))), "".join(lines[-1:]))
+        told = [line for line in lines if line.startswith(("fatal:", "error:")) and not line.endswith(SAYS_LITTLE)]
+        reason = (told or lines or [""])[-1]
         message = f"The repository could not be cloned: {reason.partition(': ')[2] or reason or 'git gave no reason'}"
         return failed(Code.CLONE_FAILED, message, _fix(stderr, self._source), None, tuple(lines[-20:]))
 
 
 def _fix(stderr: str, source: Source) -> str:
+    if "does not appear to be a git repository" in stderr:
+        return "Check that the URL is spelt right: what is there is no git repository."
     if "not allowed" in stderr:
         return f"Use a URL of one of these kinds: {', '.join(f'{name}://' for name in source.protocols)}."
     if re.search("could not read (Username|Password)|Authentication failed|returned error: 40[13]", stderr):
