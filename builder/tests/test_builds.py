@@ -220,21 +220,22 @@ def test_an_empty_repository(stage):
     "url",
     [
         "file:///nowhere/at/all",
-        "--upload-pack=touch /tmp/x",
-        "ext::sh -c touch% /tmp/tidegate-was-here",
+        "--upload-pack=touch MARKER",
+        "ext::sh -c touch% MARKER",
         "https://127.0.0.1:1/x.git",
         "/nowhere",
     ],
 )
 def test_a_repository_that_cannot_be_reached(stage, url):
     stage.repository_path.mkdir()
-    failure = check_failed(stage.build(source__url=url), 102, "CLONE_FAILED", "clone")
+    marker = stage.directory / "was-here"
+    failure = check_failed(stage.build(source__url=url.replace("MARKER", str(marker))), 102, "CLONE_FAILED", "clone")
     assert "fatal" not in failure["message"]
     assert "Could not read from remote" not in failure["message"], "that is not why"
     if url == "file:///nowhere/at/all":
         assert "does not appear to be a git repository" in failure["message"]
         assert "password" not in failure["fix"]
-    assert not Path("/tmp/tidegate-was-here").exists()
+    assert not marker.exists()
 
 
 def test_only_the_jobs_protocols_are_used(stage):

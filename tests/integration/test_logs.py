@@ -72,6 +72,20 @@ def send(messages: Iterable[tuple[int, str]], task: str = TASK) -> chunks.Delive
     return chunks.store(delivery(messages, task), NOW)
 
 
+def limit_puts(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
+    """Let that many items be written; what is returned holds how many are left."""
+    real, left = aws.dynamodb().put_item, [count]
+
+    def put_item(**words: Any) -> Any:
+        if not left[0]:
+            raise TimeoutError
+        left[0] -= 1
+        return real(**words)
+
+    monkeypatch.setattr(aws.dynamodb(), "put_item", put_item)
+    return left
+
+
 def items() -> list[Any]:
     pages = aws.dynamodb().get_paginator("scan").paginate(TableName="LogsTable")
     return [item for page in pages for item in page["Items"]]
@@ -320,15 +334,7 @@ def test_twenty_thousand_lines(stack: Settings, monkeypatch: pytest.MonkeyPatch,
         "flood": lambda _: "y" * 900,
     }[entropy]
     messages = [(number, text(number)) for number in range(20_000)]
-    real, left = aws.dynamodb().put_item, [1]
-
-    def put_item(**words: Any) -> Any:
-        if not left[0]:
-            raise TimeoutError
-        left[0] -= 1
-        return real(**words)
-
-    monkeypatch.setattr(aws.dynamodb(), "put_item", put_item)
+    left = limit_puts(monkeypatch, 1)
     with pytest.raises(TimeoutError):
         send(messages)
     assert len(items()) == 1
@@ -380,15 +386,7 @@ def test_a_line_of_a_megabyte_is_whole(stack: Settings, kind: str, way: str) -> 
 
 def test_a_line_of_a_megabyte_is_not_there_by_halves(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     messages = [(2, million("base64"))]
-    real, left = aws.dynamodb().put_item, [0]
-
-    def put_item(**words: Any) -> Any:
-        if not left[0]:
-            raise TimeoutError
-        left[0] -= 1
-        return real(**words)
-
-    monkeypatch.setattr(aws.dynamodb(), "put_item", put_item)
+    left = limit_puts(monkeypatch, 0)
     for written in range(3):
         left[0] = written
         with pytest.raises(TimeoutError):

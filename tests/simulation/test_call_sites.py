@@ -228,6 +228,11 @@ def look_at_the_second(stack: Stack) -> None:
 
 
 OFTEN = 99
+UNSEEN_UNTIL_LATE = (
+    Before("runner.run", Fault(CRASH_AFTER)),
+    Before("lifecycle.start", Fault(DENIED), OFTEN, "sweep"),
+    Before("runner.find", Fault(DENIED), OFTEN, "sweep", until=600),
+)
 REPAIRS = (
     Scenario(
         "a publish that is denied for too long",
@@ -278,11 +283,7 @@ REPAIRS = (
         create,
         {"READY"},
         deaf=True,
-        before=(
-            Before("runner.run", Fault(CRASH_AFTER)),
-            Before("lifecycle.start", Fault(DENIED), OFTEN, "sweep"),
-            Before("runner.find", Fault(DENIED), OFTEN, "sweep", until=600),
-        ),
+        before=UNSEEN_UNTIL_LATE,
         patient=False,
     ),
     Scenario(
@@ -290,12 +291,7 @@ REPAIRS = (
         create,
         {"READY"},
         deaf=True,
-        before=(
-            Before("runner.run", Fault(CRASH_AFTER)),
-            Before("lifecycle.start", Fault(DENIED), OFTEN, "sweep"),
-            Before("runner.find", Fault(DENIED), OFTEN, "sweep", until=600),
-            Before("runner.find", conceal, by="sweep"),
-        ),
+        before=(*UNSEEN_UNTIL_LATE, Before("runner.find", conceal, by="sweep")),
         may=frozenset({"START_TIMED_OUT"}),  # who sees nothing in two sweeps has only the clock
         patient=False,
     ),

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from tidegate import aws, builds, chunks, jobs, notes, otlp, sink
+from tidegate.memory import Memory
 from tidegate.model import Build
 from tidegate.observability import count, logger
 from tidegate.settings import settings
 
 _LOOK_AGAIN = timedelta(seconds=3)  # for the commit of a build that is still being cloned
 _REST = timedelta(minutes=1)  # after a fault
-_MOST_KNOWN = 1000
 
 
 class _Commit(Struct, frozen=True):
@@ -22,7 +22,7 @@ class _Commit(Struct, frozen=True):
     ask_at: datetime
 
 
-known_commits: dict[str, _Commit] = {}  # by task
+known_commits: Memory[str, _Commit] = Memory()  # by task
 
 
 def forward(new: chunks.Delivery, now: datetime) -> None:
@@ -75,8 +75,6 @@ def _cloned(build: Build, task_id: str, now: datetime) -> str | None:
     if known and (known.commit or now < known.ask_at):
         return known.commit
     commit, wait = _ask(build)
-    if len(known_commits) >= _MOST_KNOWN:
-        known_commits.clear()
     known_commits[task_id] = _Commit(commit, now + wait)
     return commit
 

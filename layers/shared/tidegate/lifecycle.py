@@ -68,17 +68,15 @@ def see_task(build: Build, task: Task, now: datetime, source: str) -> Build:
 def sighting(build: Build, task: Task, now: datetime, *, can_read: bool = True) -> TaskSeen:
     """A task of the build as ECS shows it, with the builder's result where that counts.
 
-    `can_read`: there is the time for what is good to know, but not needed.
+    `can_read`: there is the time to read it; raises Unavailable if it is needed and there is not.
     """
-    if has_result(build, task):
+    ended = task.ended and task.attempt == build.attempt
+    if ended and build.status.rank < Status.PUBLISHING.rank:
+        if not can_read:
+            raise Unavailable("there is no time to read the result; the next sweep does")
         return TaskSeen(now, task, jobs.result(build))
-    late = can_read and task.ended and task.attempt == build.attempt and build.status.final and build.open
+    late = can_read and ended and build.status.final and build.open
     return TaskSeen(now, task, _late_result(build) if late else None)
-
-
-def has_result(build: Build, task: Task) -> bool:
-    """Whether what the builder wrote counts: the task of the build's attempt has ended, and that is new."""
-    return task.ended and task.attempt == build.attempt and build.status.rank < Status.PUBLISHING.rank
 
 
 def _late_result(build: Build) -> Result | None:

@@ -103,14 +103,13 @@ def pages(
     places += [_Place() for _ in task_ids[len(places) :]]
     sheet = _Sheet(limit, most_bytes)
     for number, (task_id, whole) in enumerate(zip_longest(task_ids, sealed)):
-        for _ in _read_task(task_id, places[number], sheet):
-            yield Page(sheet.take(), _write_cursor(places), more=True)
-        sheet.sort()
-        if whole not in {None, places[number].lines, places[number].sealed}:
-            places[number] = _Place(sealed=whole)
+        while True:
             for _ in _read_task(task_id, places[number], sheet):
                 yield Page(sheet.take(), _write_cursor(places), more=True)
             sheet.sort()
+            if whole in {None, places[number].lines, places[number].sealed}:
+                break
+            places[number] = _Place(sealed=whole)
     begun = any(place != _Place() for place in places)
     yield Page(sheet.take(), _write_cursor(places) if begun else cursor)
 

@@ -10,13 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from tidegate import aws
+from tidegate.memory import Memory
 from tidegate.settings import settings
 
 _SEAL = "~seal"  # in place of an event id
 _WATCHES = "~unsealed"  # in place of a task id
-_MOST_KNOWN = 1000
 
-known_origins: "dict[str, Origin]" = {}  # of tasks that have written
+known_origins: "Memory[str, Origin]" = Memory()  # of tasks that have written
 
 
 class Seal(Struct, frozen=True, rename="camel"):
@@ -87,8 +87,6 @@ def known_origin(task_id: str) -> Origin | None:
         found = origin(task_id)
         if found is None:
             return None
-        if len(known_origins) >= _MOST_KNOWN:
-            known_origins.clear()
         known_origins[task_id] = found
     return known_origins[task_id]
 

@@ -15,6 +15,7 @@ from tidegate import chunks, connections, frames, logs, notes, reading
 from tidegate.aws import FAULTS
 from tidegate.connections import Busy, Gone, Subscription
 from tidegate.exceptions import FieldError, InvalidRequest, NotFound, TooManySubscriptions, Unavailable
+from tidegate.memory import Memory
 from tidegate.observability import logger
 from tidegate.sheets import Log, look
 
@@ -23,11 +24,11 @@ _AT_ONCE = 32  # viewers that are sent to side by side
 _NEED = timedelta(seconds=5)  # of the lease, to send one frame and to say so
 _PEACE = timedelta(seconds=5)  # for a viewer that did not take a frame
 _PAUSE = 0.5  # seconds until it is tried again by who has the time
-_KNOWN = 1000  # tasks whose builds' other tasks a function remembers
 
 Clock = Callable[[], datetime]
 
-_tasks: dict[str, list[str]] = {}  # of the builds of tasks that wrote while somebody watched, the task among them
+# Of the builds of tasks that wrote while somebody watched, the task among them.
+_tasks: Memory[str, list[str]] = Memory()
 
 
 class _Lost(Exception):
@@ -111,8 +112,6 @@ def _push(
             return []
         log = Log(build_id, _tasks[task_id], new=new) if task_id in _tasks else look(build_id, clock())
         if task_id in log.tasks:
-            if len(_tasks) >= _KNOWN:
-                _tasks.clear()
             _tasks[task_id] = log.tasks
         for place in {(viewer.cursor, viewer.encoding) for viewer in viewers if not viewer.leased(clock())}:
             log.first(*place)
