@@ -19,7 +19,7 @@ from scripts.events import BUILD, TASK
 from tests.collector import Answer, Clock, Collector
 from tests.fakes import client_error
 from tests.integration.test_logs import CONTEXT, EVENTS, event_id, pack
-from tidegate import aws, batches, builds, forwarding, jobs, logs, memory, notes, sink
+from tidegate import aws, batches, builds, forwarding, jobs, logs, notes, sink
 from tidegate.settings import settings
 from tidegate.status import Status
 
@@ -258,7 +258,7 @@ def test_commit_that_cannot_be_read_holds_no_line_back(
 
 
 def test_commits_kept_are_not_without_end(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST", 2)
+    monkeypatch.setattr(forwarding.known_commits, "most", 2)
     for number in range(5):
         task = f"{number:032x}"
         own = replace(BUILD, id=f"01JD6Q2V8W3M4N5P6R7S8T9VA{number}", task_arn=f"arn:aws:ecs:x:1:task/builds/{task}")

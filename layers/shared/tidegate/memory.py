@@ -2,16 +2,16 @@
 
 from typing import TypeVar
 
-MOST = 1000  # things, so that a function that lives for long does not grow
-
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
 class Memory(dict[Key, Value]):
-    """A dictionary that begins anew when it is full."""
+    """A dictionary that begins anew when it is full, so that a function that lives for long does not grow."""
+
+    most = 1000
 
     def __setitem__(self, key: Key, value: Value) -> None:
-        if len(self) >= MOST:
+        if len(self) >= self.most:
             self.clear()
         super().__setitem__(key, value)

@@ -13,11 +13,11 @@ from msgspec import Struct
 
 from tidegate import batches
 from tidegate.batches import Event
+from tidegate.memory import Memory
 
 MAX_BYTES = 1_000_000  # of a request; New Relic takes no more
 MAX_RECORDS = 5_000
 _AROUND = 200  # bytes of a record, at most, around a line's text and id
-_MOST_FRAMES = 4096
 _SCOPE = "tidegate"
 _UID = b"log.record.uid"
 _SEEN_AT = b"\x59"  # observed_time_unix_nano = 11, fixed64
@@ -97,12 +97,12 @@ def _frame(body: int, uid: int) -> _Frame:
     return form.size, form.pack, opening, before_body, before_uid
 
 
-class _Frames(dict[tuple[int, int], _Frame]):
+class _Frames(Memory[tuple[int, int], _Frame]):
     """Frames by lengths, each made once; `lru_cache` would cost four times the look-up."""
 
+    most = 4096
+
     def __missing__(self, lengths: tuple[int, int]) -> _Frame:
-        if len(self) >= _MOST_FRAMES:
-            self.clear()
         self[lengths] = _frame(*lengths)
         return self[lengths]
 
