@@ -3,15 +3,15 @@
 import base64
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import inputs, queueing, reading, service
+from tidegate import inputs, logs, queueing, reading, service
 from tidegate.aws import FAULTS
 from tidegate.exceptions import (
     BodyTooLarge,
@@ -34,8 +34,6 @@ _POLL = 1.0
 
 app = APIGatewayHttpResolver()
 
-T = TypeVar("T")
-
 
 @app.post("/project")
 def create_project() -> Response[bytes]:
@@ -54,8 +52,10 @@ def create_project() -> Response[bytes]:
 @app.get("/v1/projects")
 def list_projects() -> Response[bytes]:
     """Some projects and the cursor to the next ones."""
-    limit = _checked("limit", lambda value: inputs.limit(value, 20, 100), _query("limit"))
-    after = _checked("cursor", lambda value: _read_cursor(value, inputs.slug), _query("cursor"))
+    limit, after = _query(
+        limit=lambda value: inputs.limit(value, 20, 100),
+        cursor=lambda value: _read_cursor(value, inputs.slug),
+    )
     found, last = service.list_projects(after, limit)
     return _json({"items": [_project_view(project) for project in found], "cursor": _cursor(last)})
 
@@ -63,9 +63,11 @@ def list_projects() -> Response[bytes]:
 @app.get("/v1/projects/<slug>/builds")
 def list_builds(slug: str) -> Response[bytes]:
     """A project's builds, the newest first."""
-    limit = _checked("limit", lambda value: inputs.limit(value, 20, 100), _query("limit"))
-    before = _checked("cursor", lambda value: _read_cursor(value, inputs.build_id), _query("cursor"))
-    status = _checked("status", _read_status, _query("status"))
+    limit, before, status = _query(
+        limit=lambda value: inputs.limit(value, 20, 100),
+        cursor=lambda value: _read_cursor(value, inputs.build_id),
+        status=_read_status,
+    )
     page = service.list_builds(_named("project", inputs.slug, slug), status, before, limit)
     return _json({"items": [_build_view(build) for build in page.builds], "cursor": _cursor(page.before_id)})
 
@@ -116,12 +118,15 @@ def read_timeline(build_id: str) -> Response[bytes]:
 @app.get("/v1/builds/<build_id>/logs")
 def read_log(build_id: str) -> Response[bytes]:
     """The next lines of a build's log, in order; with `wait`, as soon as there are any or the log has ended."""
-    limit = _checked("limit", lambda value: inputs.limit(value, 500, 5000), _query("limit"))
-    wait = _checked("wait", lambda value: inputs.limit(value, 0, LONGEST_WAIT, least=0), _query("wait"))
+    limit, wait, cursor = _query(
+        limit=lambda value: inputs.limit(value, 500, 5000),
+        wait=lambda value: inputs.limit(value, 0, LONGEST_WAIT, least=0),
+        cursor=logs.check_cursor,
+    )
     build_id = _named("build", inputs.build_id, build_id)
     until = time.monotonic() + wait
     while True:
-        log = reading.read_log(build_id, _query("cursor"), limit, _now())
+        log = reading.read_log(build_id, cursor, limit, _now())
         left = until - time.monotonic()
         if log.page.lines or log.end or left <= 0:
             return _log_view(log)
@@ -297,7 +302,7 @@ def _once(act: Callable[[str, str | None, datetime], Build]) -> Build:
     key, build_id = event.headers.get("idempotency-key"), str(ULID.from_datetime(now))
     if key is None:
         return act(build_id, None, now)
-    _checked("Idempotency-Key", lambda value: inputs.idempotency_key(value or ""), key)
+    _check({"Idempotency-Key": key}, {"Idempotency-Key": inputs.idempotency_key})
     caller = event.request_context.authorizer.iam.user_arn
     request = (event.http_method, event.path, event.body or "")
     return service.once((caller, key), request, build_id, now, lambda own_id, name: act(own_id, name, now))
@@ -309,16 +314,22 @@ def _accepted(build: Build) -> Response[bytes]:
     return answer
 
 
-def _query(name: str) -> str | None:
-    return (app.current_event.query_string_parameters or {}).get(name)
+def _query(**rules: Callable[[str | None], Any]) -> list[Any]:
+    """The parameters by their rules, in the rules' order."""
+    return _check(app.current_event.query_string_parameters or {}, rules)
 
 
-def _checked(field: str, rule: Callable[[str | None], T], value: str | None) -> T:
-    """Apply a rule to a parameter, and name the parameter where it is broken."""
-    try:
-        return rule(value)
-    except ValueError as error:
-        raise InvalidRequest(errors=(FieldError(field, str(error)),)) from error
+def _check(values: Mapping[str, str], rules: Mapping[str, Callable[[Any], Any]]) -> list[Any]:
+    """Apply each value's rule, or raise InvalidRequest with all that are broken."""
+    checked, errors = [], []
+    for name, rule in rules.items():
+        try:
+            checked.append(rule(values.get(name)))
+        except ValueError as error:
+            errors.append(FieldError(name, str(error)))
+    if errors:
+        raise InvalidRequest(errors=tuple(errors))
+    return checked
 
 
 def _named(what: str, rule: Callable[[str], str], value: str) -> str:

@@ -20,7 +20,7 @@ from tests.benchmarks import forwarder
 from tests.benchmarks.forwarder import ROOT
 
 SIZES = {100: 6, 1_000: 4}  # lines, and how often they are handled
-SIDES = ("floor", "handler", "sink", "both", "plain")  # both: a viewer that takes gzip; plain: one that does not
+SIDES = ("floor", "handler", "sink", "gzip", "identity")  # the last two with a sink and a viewer, by its encoding
 CONNECTION = "benchmark="
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     environment = _environment(f"http://127.0.0.1:{ports.get()}", addresses.get())
     with tempfile.TemporaryDirectory() as folder:
         lines = forwarder.build_output(Path(folder) / "site")
-        print("| lines | floor | handler | ratio | with a sink | ratio | and a viewer, gzip | ratio | plain | ratio |")
+        print("| lines | floor | handler | ratio | with a sink | ratio | and a viewer | ratio | of identity | ratio |")
         print("|---|---|---|---|---|---|---|---|---|---|")
         for count, calls, apart in forwarder.rows(SIZES):
             data = Path(folder) / f"{count}.txt"
@@ -75,7 +75,7 @@ def _environment(endpoint: str, taker: str) -> dict[str, str]:
 
 def _instructions(side: str, data: Path, calls: int, environment: dict[str, str]) -> float:
     """Instructions of one call, once warm."""
-    own = {"LOG_SINK_URL": environment["TAKER"] + "/v1/logs"} if side in {"sink", "both", "plain"} else {}
+    own = {"LOG_SINK_URL": environment["TAKER"] + "/v1/logs"} if side in {"sink", "gzip", "identity"} else {}
     counts = []
     for number in (1, calls):
         command = [sys.executable, "-m", "tests.benchmarks.sending", "prepare", side]
@@ -106,8 +106,8 @@ def _prepare(side: str) -> None:
         replace(BUILD, status=Status.BUILDING, deadline=now + timedelta(hours=1), cloned_commit="4b825dc6" * 5)
     )
     notes.name_task(TASK, BUILD.id, BUILD.project_slug, now)
-    if side in {"both", "plain"}:
-        connections.subscribe(Subscription(BUILD.id, CONNECTION, encoding="gzip" if side == "both" else None), now)
+    if side in {"gzip", "identity"}:
+        connections.subscribe(Subscription(BUILD.id, CONNECTION, encoding=side), now)
 
 
 def _side(name: str) -> Callable[[Any], Any]:

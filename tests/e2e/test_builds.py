@@ -1,6 +1,7 @@
 """Builds of all kinds on the local stack, as a user sees them: status, failure, log and the bytes of the site."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -143,6 +144,21 @@ def test_long_log_arrives_whole_and_in_order(stack: LocalStack, tmp_path: Path) 
     build = stack.build(repository(tmp_path / "site", script(body)))
     lines = [line for line in stack.log(build["id"]) if line.startswith("line ")]
     assert lines == [f"line {number}" for number in range(5000)]
+
+
+def test_the_viewer_of_the_readme_shows_the_log_to_its_end(stack: LocalStack, tmp_path: Path) -> None:
+    [snippet] = re.findall(r"```js\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    viewer = tmp_path / "viewer.mjs"
+    viewer.write_text(snippet.replace(":9001", f":{stack.logs_port}"), encoding="utf-8")
+    url = repository(tmp_path / "site", script(WRITE_SITE + "for (let n = 0; n < 2000; n++) console.log('✓ line', n)"))
+    build_id = stack.start_build(url)["buildId"]
+    # Node.js 20 has WebSocket behind this option, later ones have it without.
+    command = ["node", "--no-warnings", "--experimental-websocket", viewer, build_id]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
+    assert stack.wait_for(build_id, "ready")
+    assert shown.stdout.splitlines() == stack.log(build_id, limit=1000)
+    again = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
+    assert again.stdout == shown.stdout
 
 
 def test_log_can_be_read_while_the_build_runs(stack: LocalStack, tmp_path: Path) -> None:

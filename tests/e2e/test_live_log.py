@@ -92,7 +92,7 @@ def watch_build(stack: LocalStack, folder: Path, seed: int) -> tuple[str, list[s
     gate = folder / "gate"
     url = repository(folder / "site", {**script(PRINT), "lines.txt": "\n".join(lines)})
     build_id = stack.start_build(url, env={"GATE": str(gate)})["buildId"]
-    early, late, asleep = (Viewer(stack.logs_port, build_id, encoding) for encoding in (None, "gzip", None))
+    early, late, asleep = (Viewer(stack.logs_port, build_id, encoding) for encoding in ("identity", None, None))
     asleep.connect()
     early.connect()
     early.follow(8_000)

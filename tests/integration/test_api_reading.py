@@ -141,6 +141,16 @@ def test_names_are_camel_case_and_times_have_milliseconds_everywhere(ecs: FakeEc
     assert site["url"] == "http://my-site.localhost:8000"
 
 
+def test_all_wrong_parameters_are_named() -> None:
+    for path, names in (
+        (f"/v1/builds/{BUILD_ID}/logs?cursor=x&wait=21&limit=0", ["limit", "wait", "cursor"]),
+        ("/v1/projects/my-site/builds?status=done&cursor=x&limit=x", ["limit", "cursor", "status"]),
+        ("/v1/projects?cursor=x&limit=x", ["limit", "cursor"]),
+    ):
+        body = assert_problem(call("GET", path), 400, "INVALID_REQUEST", path)
+        assert [error["field"] for error in body["errors"]] == names
+
+
 WRONG_PARAMETERS = [
     *(
         (f"{path}?limit={limit}", "limit")

@@ -1,5 +1,6 @@
 """The local WebSocket API: what functions get, who may connect, its limits, and the management API by botocore."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -237,7 +238,8 @@ def test_other_paths_and_plain_requests_reach_no_function(api: Api) -> None:
 )
 def test_too_large_and_binary_messages_close_the_connection(api: Api, message: Any, code: int) -> None:
     with api.dial() as client:
-        client.send(message)
+        with contextlib.suppress(ConnectionClosed):  # it may be closed before all of the message is sent
+            client.send(message)
         assert closed_with(client) == code
     assert api.functions.event("disconnect")["requestContext"]["disconnectStatusCode"] == code
     assert "default" not in dict(api.functions.calls)

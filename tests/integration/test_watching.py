@@ -62,7 +62,7 @@ def end(status: Status = Status.READY) -> None:
     builds.save(build, replace(build, status=status, finished_at=NOW, open=None), NOW)
 
 
-def subscribe(clock: Clock, name: str = "a", cursor: str | None = None, encoding: str | None = None) -> None:
+def subscribe(clock: Clock, name: str = "a", cursor: str | None = None, encoding: str = "identity") -> None:
     watching.subscribe(Subscription(BUILD.id, name, cursor, encoding=encoding), clock, clock() + 15 * SECOND)
 
 
@@ -276,17 +276,18 @@ def test_batch_of_many_frames_can_be_left_at_each(clock: Clock, viewers: FakeCon
             assert first.id == frame["lines"][0]["id"]
 
 
-def test_viewer_may_take_its_lines_compressed(clock: Clock, viewers: FakeConnections) -> None:
+def test_many_lines_come_compressed_and_few_as_they_are(clock: Clock, viewers: FakeConnections) -> None:
     texts = [f"{number} " + 'é\x1b,{"id":"' * 60 for number in range(300)]
-    forward(enumerate(texts[:20]), clock)
+    forward(enumerate(texts[:60]), clock)
     subscribe(clock, "a", encoding="gzip")
     subscribe(clock, "b")
-    forward(enumerate(texts[20:40], 20), clock)
-    forward(enumerate(texts[40:], 40), clock)
+    forward(enumerate(texts[60:65], 60), clock)
+    forward(enumerate(texts[65:], 65), clock)
     assert lines(viewers, "a") == lines(viewers, "b") == texts
-    _, stored, new = viewers.frames["a"]
+    stored, few, new = viewers.frames["a"]
     assert stored.keys() == new.keys() == {"type", "buildId", "after", "cursor", "gzip"}
-    assert new["after"] == stored["cursor"]
+    assert few == viewers.frames["b"][-4]
+    assert (few["after"], new["after"]) == (stored["cursor"], few["cursor"])
     assert new["cursor"] == viewers.frames["b"][-1]["cursor"]
     end()
     notes.seal(notes.Watch(TASK), notes.Seal(300), NOW)

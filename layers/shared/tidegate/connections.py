@@ -33,8 +33,8 @@ class Busy(Exception):
 class Subscription(Struct, frozen=True, rename="camel"):
     """A viewer of a build's log and the cursor after the last line that it was sent.
 
-    `encoding` is `gzip` for one that takes lines compressed. `lease` names who may send to it until `leased_until`, in
-    milliseconds; `wishes` counts those who would have.
+    `encoding` is `gzip` for one that takes lines compressed, or `identity`. `lease` names who may send to it until
+    `leased_until`, in milliseconds; `wishes` counts those who would have.
     """
 
     build_id: str
@@ -43,7 +43,7 @@ class Subscription(Struct, frozen=True, rename="camel"):
     wishes: int = 0
     lease: str | None = None
     leased_until: int = 0
-    encoding: str | None = None
+    encoding: str = "identity"
 
     def leased(self, now: datetime) -> bool:
         """Whether somebody else is sending, or the viewer is left in peace for a while."""

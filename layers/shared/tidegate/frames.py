@@ -12,6 +12,7 @@ from tidegate.model import LogLine
 LARGEST = 120 * 1024  # API Gateway takes 128 KB
 LINES = 96 * 1024  # of a frame, which has two cursors as well
 PACKED = 512 * 1024  # of a compressed frame, before it is
+_UNIT = 32 * 1024  # of what API Gateway bills; to compress less saves nothing
 
 PONG = b'{"type":"pong"}'
 
@@ -29,13 +30,15 @@ def lines(build_id: str, after: str | None, cursor: str | None, found: Sequence[
         yield _lines(build_id, after, cursor if part == len(pieces) else after, [piece])
 
 
-def of_json(build_id: str, after: str | None, cursor: str, found: bytes | memoryview) -> bytes:
+def of_json(build_id: str, after: str | None, cursor: str | None, found: bytes | memoryview) -> bytes:
     """Lines between two cursors that are JSON already, with commas between, at most `LINES` bytes of them."""
     return b"".join((_lines(build_id, after, cursor, ())[: -len(b"]}")], found, b"]}"))
 
 
 def packed(build_id: str, after: str | None, cursor: str | None, found: bytes | memoryview) -> bytes | None:
-    """Such lines as base64 of gzip of a JSON array; `None` if that is too large for a frame."""
+    """Such lines as base64 of gzip of a JSON array, or as they are if they are few; `None` if a frame is too small."""
+    if len(found) < _UNIT and len(plain := of_json(build_id, after, cursor, found)) <= _UNIT:
+        return plain
     data = batches.gzip(b"[", found, b"]")
     about = {"type": "lines", "buildId": build_id, "after": after, "cursor": cursor}
     frame = msgspec.json.encode({**about, "gzip": data})

@@ -108,7 +108,7 @@ def parse_nothing(body: Mapping[str, Any]) -> None:
         raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
 
 
-def parse_subscription(body: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+def parse_subscription(body: Mapping[str, Any]) -> tuple[str, str | None, str]:
     """Check a viewer's wish to follow a build, or raise InvalidRequest; returns the build's id, cursor and encoding."""
     rules: dict[str, Callable[[Any], Any]] = {
         "action": str,
@@ -119,13 +119,13 @@ def parse_subscription(body: Mapping[str, Any]) -> tuple[str, str | None, str | 
     values, errors = _checked(body, rules, ("buildId",))
     if errors:
         raise InvalidRequest(errors=tuple(errors[:MAX_ERRORS]))
-    return values["buildId"], values.get("cursor"), values.get("encoding")
+    return values["buildId"], values.get("cursor"), values.get("encoding", "gzip")
 
 
 def _encoding(value: Any) -> str:
-    if value != "gzip":
-        raise ValueError("must be gzip, or left out")
-    return "gzip"
+    if value not in ("gzip", "identity"):
+        raise ValueError("must be gzip, which is the default, or identity")
+    return str(value)
 
 
 def _cursor(value: Any) -> str:

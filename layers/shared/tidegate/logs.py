@@ -142,9 +142,11 @@ def pages_of(
     return [*pages, (found[-1], _write_cursor(places))]
 
 
-def check_cursor(cursor: str) -> None:
-    """Raise BadCursor for what no page can have given."""
-    _read_cursor(cursor)
+def check_cursor(cursor: str | None) -> str | None:
+    """The cursor; raises BadCursor for what no page can have given."""
+    if cursor:
+        _read_cursor(cursor)
+    return cursor
 
 
 def _read_task(task_id: str, place: _Place, sheet: _Sheet) -> Iterator[None]:

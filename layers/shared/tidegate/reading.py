@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from tidegate import builds, logs, notes
-from tidegate.exceptions import FieldError, InvalidRequest, NotFound
+from tidegate.exceptions import NotFound
 from tidegate.model import Build, LogPage
 
 _SEALED_BY = timedelta(minutes=3)  # after a build's end; a log that is not sealed by then is called ended all the same
@@ -55,12 +55,9 @@ class Outlook(Struct, frozen=True):
 
 
 def read_log(build_id: str, cursor: str | None, limit: int, now: datetime) -> BuildLog:
-    """The next lines of a build's log; raises NotFound, or InvalidRequest for a wrong cursor."""
+    """The next lines of a build's log; raises NotFound, or BadCursor."""
     view = outlook(build_id, now)
-    try:
-        page = logs.read(view.tasks, cursor, limit, view.lines)
-    except logs.BadCursor as error:
-        raise InvalidRequest(errors=(FieldError("cursor", str(error)),)) from error
+    page = logs.read(view.tasks, cursor, limit, view.lines)
     return BuildLog(page, view.over and not page.more, view.sealed, view.line_count, view.gaps)
 
 

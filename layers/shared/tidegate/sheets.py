@@ -10,7 +10,7 @@ from msgspec import Struct
 from tidegate import chunks, frames, logs, reading
 
 _MOST = 100_000  # lines; a frame is full of bytes long before
-_Place = tuple[str | None, str | None]  # a cursor, and the encoding for who stands there
+_Place = tuple[str | None, str]  # a cursor, and the encoding for who stands there
 
 
 class Sheet(Struct, frozen=True):
@@ -42,7 +42,7 @@ class Log:
         self._first: dict[_Place, Sheet] = {}
         self._rest: dict[_Place, Iterator[Sheet]] = {}
 
-    def first(self, cursor: str | None, encoding: str | None) -> Sheet:
+    def first(self, cursor: str | None, encoding: str) -> Sheet:
         """The next page after a cursor, for who takes lines so encoded."""
         place = cursor, encoding
         if place not in self._first and (whole := self._at_once(cursor, encoding)):
@@ -52,7 +52,7 @@ class Log:
             self._first[place], self._rest[place] = next(reader), reader
         return self._first[place]
 
-    def sheets(self, cursor: str | None, encoding: str | None) -> Iterator[Sheet]:
+    def sheets(self, cursor: str | None, encoding: str) -> Iterator[Sheet]:
         """All pages after a cursor."""
         place, sheet = (cursor, encoding), self.first(cursor, encoding)
         yield sheet
@@ -61,17 +61,17 @@ class Log:
         elif sheet.more:  # the first viewer reads on, any other from there once more
             yield from self._rest.pop(place, None) or self._read(sheet.cursor, encoding)
 
-    def news(self, cursor: str | None, encoding: str | None) -> bool:
+    def news(self, cursor: str | None, encoding: str) -> bool:
         """Whether there is anything to tell who stands at the cursor."""
         return bool(self.first(cursor, encoding).frames or self.ending)
 
-    def _at_once(self, cursor: str | None, encoding: str | None) -> list[Sheet]:
+    def _at_once(self, cursor: str | None, encoding: str) -> list[Sheet]:
         """All pages, if they can be told without reading what is stored."""
         sheets: list[Sheet] = []
-        most = frames.PACKED if encoding else frames.LINES
+        most = frames.PACKED if encoding == "gzip" else frames.LINES
         found = logs.pages_of(self._new, self.tasks, cursor, most) if self._new else None
         for lines, after in found or ():
-            write = frames.packed if encoding else frames.of_json
+            write = frames.packed if encoding == "gzip" else frames.of_json
             frame = write(self._build_id, cursor, after, lines)
             if frame is None:
                 return []
@@ -79,13 +79,13 @@ class Log:
             cursor = after
         return sheets
 
-    def _read(self, cursor: str | None, encoding: str | None) -> Iterator[Sheet]:
+    def _read(self, cursor: str | None, encoding: str) -> Iterator[Sheet]:
         for page in logs.pages(self.tasks, cursor, _MOST, frames.LINES, self._sealed):
             yield Sheet(self._frames(cursor, page, encoding) if page.lines else [], page.cursor, page.more)
             cursor = page.cursor
 
-    def _frames(self, cursor: str | None, page: logs.Page, encoding: str | None) -> list[bytes]:
-        if encoding:
+    def _frames(self, cursor: str | None, page: logs.Page, encoding: str) -> list[bytes]:
+        if encoding == "gzip":
             frame = frames.packed(self._build_id, cursor, page.cursor, msgspec.json.encode(page.lines)[1:-1])
             if frame:
                 return [frame]

@@ -45,8 +45,7 @@ def subscribe(new: Subscription, clock: Clock, until: datetime) -> None:
     Raises NotFound, TooManySubscriptions, or InvalidRequest for a wrong cursor; nothing is written then.
     """
     try:
-        if new.cursor:
-            logs.check_cursor(new.cursor)
+        logs.check_cursor(new.cursor)
     except logs.BadCursor as error:
         raise InvalidRequest(errors=(FieldError("cursor", str(error)),)) from error
     reading.outlook(new.build_id, clock())
