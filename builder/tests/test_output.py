@@ -123,6 +123,19 @@ def test_a_setting_that_leads_elsewhere_is_refused(checkout, wanted):
     assert raised.value.failure.code == Code.OUTPUT_MISSING
 
 
+@pytest.mark.parametrize("wanted", [None, "web"])
+def test_who_misses_the_output_is_told_where_pages_were_made(checkout, wanted):
+    write(checkout, BEFORE, "templates/index.html")
+    write(checkout, AFTER, ".cache/index.html", "node_modules/x/index.html", "generated/page.html")
+    with pytest.raises(StepFailed) as raised:
+        output(checkout, wanted=wanted, framework=VITE)
+    assert raised.value.failure.fix == "Set outputDirectory to where the build puts the site."
+    write(checkout, AFTER, "generated/en/index.html", "generated/de/index.htm")
+    with pytest.raises(StepFailed) as raised:
+        output(checkout, wanted=wanted, framework=VITE)
+    assert raised.value.failure.fix.endswith("puts the site, such as 'generated/de' or 'generated/en'.")
+
+
 def test_without_a_build_the_sources_are_published(checkout):
     write(checkout, BEFORE, "docs/x.html")
     with pytest.raises(StepFailed):

@@ -5,6 +5,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from tidegate_builder.failure import Code, failed
@@ -27,6 +28,7 @@ NEVER = frozenset({".git", ".hg", ".svn"})
 KEPT_DOT_NAMES = frozenset({".well-known"})
 MAX_KEY_BYTES = 1024
 MAX_NOTES = 10
+MAX_HINTS = 3
 LONGEST_TICK_MS = 2000
 
 
@@ -60,7 +62,8 @@ def find_output(project: Project, wanted: str | None, framework: Framework | Non
     if wanted is not None:
         directory = directory_below(project.directory, wanted, project.checkout)
         if directory is None:
-            raise _missing(f"The output directory {wanted!r} is not there after the build.", framework)
+            message = f"The output directory {wanted!r} is not there after the build."
+            raise _missing(message, project, framework, built_since)
         return directory
     if built_since is None:
         return _source_directory(project)
@@ -74,7 +77,8 @@ def find_output(project: Project, wanted: str | None, framework: Framework | Non
     if named in candidates and any(named.iterdir()):
         return named.resolve()
     tried = ", ".join(str(path.relative_to(project.directory)) for path in _candidates(project, framework)[:4])
-    raise _missing(f"The build ended well but made no output: there is nothing new in {tried} ...", framework)
+    message = f"The build ended well but made no output: there is nothing new in {tried} ..."
+    raise _missing(message, project, framework, built_since)
 
 
 def _candidates(project: Project, framework: Framework | None) -> list[Path]:
@@ -119,10 +123,20 @@ def _changed_since(directory: Path, moment: int) -> bool:
     return False
 
 
-def _missing(message: str, framework: Framework | None) -> Exception:
+def _missing(message: str, project: Project, framework: Framework | None, built_since: int | None) -> Exception:
     hint = STATIC_SITES.get(framework.id) if framework else None
-    where = "et outputDirectory to where the build puts the site."
+    made = [] if built_since is None else sorted(islice(_new_pages(project, built_since), MAX_HINTS))
+    such = f", such as {' or '.join(made)}" if made else ""
+    where = f"et outputDirectory to where the build puts the site{such}."
     return failed(Code.OUTPUT_MISSING, message, f"{hint} Or s{where}" if hint else f"S{where}")
+
+
+def _new_pages(project: Project, moment: int) -> Iterator[str]:
+    """Find directories with a page that the build wrote, as one would give them in the settings."""
+    for path, folders, files in os.walk(project.directory):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "node_modules")
+        if any(page in files and os.lstat(f"{path}/{page}").st_mtime_ns > moment for page in PAGES):
+            yield repr(os.path.relpath(path, project.directory))
 
 
 def list_files(directory: Path, project: Project, limits: Limits, note: Callable[[str], None]) -> list[SiteFile]:

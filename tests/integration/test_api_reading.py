@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -139,6 +140,16 @@ def test_names_are_camel_case_and_times_have_milliseconds_everywhere(ecs: FakeEc
     [site] = [item for item in answers[0]["items"] if item["slug"] == "my-site"]
     assert (site["liveBuild"], site["liveAt"]) == (ready.id, "2026-11-21T07:30:00.123Z")
     assert site["url"] == "http://my-site.localhost:8000"
+
+
+def test_contract_lists_what_a_build_shows(stack: Settings) -> None:
+    builds.create(replace(build_of("my-site", 0), id=BUILD_ID))
+    contract = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
+    section = contract.partition("## A build, as the API shows it")[2].partition("## ")[0]
+    fields = [
+        name for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(fields) == sorted(call("GET", f"/v1/builds/{BUILD_ID}")[1])
 
 
 def test_all_wrong_parameters_are_named() -> None:
