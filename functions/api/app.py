@@ -11,7 +11,7 @@ import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from tidegate import inputs, logs, queueing, reading, service
+from tidegate import fields, inputs, logs, queueing, reading, service
 from tidegate.aws import FAULTS
 from tidegate.exceptions import (
     BodyTooLarge,
@@ -53,8 +53,8 @@ def create_project() -> Response[bytes]:
 def list_projects() -> Response[bytes]:
     """Some projects and the cursor to the next ones."""
     limit, after = _query(
-        limit=lambda value: inputs.limit(value, 20, 100),
-        cursor=lambda value: _read_cursor(value, inputs.slug),
+        limit=lambda value: fields.limit(value, 20, 100),
+        cursor=lambda value: _read_cursor(value, fields.slug),
     )
     found, last = service.list_projects(after, limit)
     return _json({"items": [_project_view(project) for project in found], "cursor": _cursor(last)})
@@ -64,18 +64,18 @@ def list_projects() -> Response[bytes]:
 def list_builds(slug: str) -> Response[bytes]:
     """A project's builds, the newest first."""
     limit, before, status = _query(
-        limit=lambda value: inputs.limit(value, 20, 100),
-        cursor=lambda value: _read_cursor(value, inputs.build_id),
+        limit=lambda value: fields.limit(value, 20, 100),
+        cursor=lambda value: _read_cursor(value, fields.build_id),
         status=_read_status,
     )
-    page = service.list_builds(_named("project", inputs.slug, slug), status, before, limit)
+    page = service.list_builds(_named("project", fields.slug, slug), status, before, limit)
     return _json({"items": [_build_view(build) for build in page.builds], "cursor": _cursor(page.before_id)})
 
 
 @app.post("/v1/projects/<slug>/builds")
 def create_build(slug: str) -> Response[bytes]:
     """Start a build of a known project."""
-    project = service.find_project(_named("project", inputs.slug, slug))
+    project = service.find_project(_named("project", fields.slug, slug))
     new = inputs.parse_new_build(_optional_fields(), project, service.build_defaults())
     return _accepted(_once(lambda build_id, _, now: service.create_build(new, build_id, now)))
 
@@ -83,7 +83,7 @@ def create_build(slug: str) -> Response[bytes]:
 @app.get("/v1/builds/<build_id>")
 def get_build(build_id: str) -> Response[bytes]:
     """One build, as it is now, its place in the queue, and why it waits."""
-    build = service.find_build(_named("build", inputs.build_id, build_id))
+    build = service.find_build(_named("build", fields.build_id, build_id))
     position, waiting = queueing.queue_place(build)
     return _json(_build_view(build) | {"queuePosition": position, "waiting": waiting})
 
@@ -92,7 +92,7 @@ def get_build(build_id: str) -> Response[bytes]:
 def cancel_build(build_id: str) -> Response[bytes]:
     """Ask for a build's end; it is `canceled` once its task is seen stopped."""
     inputs.parse_nothing(_optional_fields())
-    build = service.cancel(_named("build", inputs.build_id, build_id), _now())
+    build = service.cancel(_named("build", fields.build_id, build_id), _now())
     return _json(_build_view(build), 200 if build.status.final else 202)
 
 
@@ -100,14 +100,14 @@ def cancel_build(build_id: str) -> Response[bytes]:
 def retry_build(build_id: str) -> Response[bytes]:
     """Build the same commit again, with the same settings."""
     inputs.parse_nothing(_optional_fields())
-    old = service.find_build(_named("build", inputs.build_id, build_id))
+    old = service.find_build(_named("build", fields.build_id, build_id))
     return _accepted(_once(lambda new_id, _, now: service.retry(old, new_id, now)))
 
 
 @app.get("/v1/builds/<build_id>/timeline")
 def read_timeline(build_id: str) -> Response[bytes]:
     """What was seen of a build, from where, and what it changed."""
-    build = service.find_build(_named("build", inputs.build_id, build_id))
+    build = service.find_build(_named("build", fields.build_id, build_id))
     entries = [
         {"at": _time(entry.at), "source": entry.source, "seen": entry.seen, "change": entry.change}
         for entry in build.timeline
@@ -119,11 +119,11 @@ def read_timeline(build_id: str) -> Response[bytes]:
 def read_log(build_id: str) -> Response[bytes]:
     """The next lines of a build's log, in order; with `wait`, as soon as there are any or the log has ended."""
     limit, wait, cursor = _query(
-        limit=lambda value: inputs.limit(value, 500, 5000),
-        wait=lambda value: inputs.limit(value, 0, LONGEST_WAIT, least=0),
+        limit=lambda value: fields.limit(value, 500, 5000),
+        wait=lambda value: fields.limit(value, 0, LONGEST_WAIT, least=0),
         cursor=logs.check_cursor,
     )
-    build_id = _named("build", inputs.build_id, build_id)
+    build_id = _named("build", fields.build_id, build_id)
     until = time.monotonic() + wait
     while True:
         log = reading.read_log(build_id, cursor, limit, _now())
@@ -302,7 +302,7 @@ def _once(act: Callable[[str, str | None, datetime], Build]) -> Build:
     key, build_id = event.headers.get("idempotency-key"), str(ULID.from_datetime(now))
     if key is None:
         return act(build_id, None, now)
-    _check({"Idempotency-Key": key}, {"Idempotency-Key": inputs.idempotency_key})
+    _check({"Idempotency-Key": key}, {"Idempotency-Key": fields.idempotency_key})
     caller = event.request_context.authorizer.iam.user_arn
     request = (event.http_method, event.path, event.body or "")
     return service.once((caller, key), request, build_id, now, lambda own_id, name: act(own_id, name, now))

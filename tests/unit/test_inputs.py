@@ -1,4 +1,5 @@
 # ruff: noqa: RUF001  letters and digits that only look like ASCII are what some tests are about
+
 """The border's rules: tables of what is refused and why, and properties that git and other parsers confirm."""
 
 import contextlib
@@ -18,14 +19,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tidegate import inputs
+from tidegate import fields, inputs
 from tidegate.exceptions import InvalidRequest, MalformedBody
 
 URL = "https://git.example.com/you/site.git"
 DEFAULTS = inputs.BuildDefaults(protocols=("https",), private_hosts=False, cpu=2048, memory=4096)
 LOCAL = inputs.BuildDefaults(protocols=("https", "http", "file"), private_hosts=True, cpu=2048, memory=4096)
-git_url = partial(inputs.git_url, protocols=("https",), private_hosts=False)
-local_url = partial(inputs.git_url, protocols=("https", "http", "file"), private_hosts=True)
+git_url = partial(fields.git_url, protocols=("https",), private_hosts=False)
+local_url = partial(fields.git_url, protocols=("https", "http", "file"), private_hosts=True)
 cheap = settings(max_examples=300, deadline=None)
 spawning = settings(max_examples=150, deadline=None)
 
@@ -44,8 +45,8 @@ def value_of(rule: Any, value: Any) -> Any:
         return None
 
 
-def parse(**fields: Any) -> inputs.NewProject:
-    return inputs.parse_new_project({"gitURL": URL} | fields, DEFAULTS)
+def parse(**given: Any) -> inputs.NewProject:
+    return inputs.parse_new_project({"gitURL": URL} | given, DEFAULTS)
 
 
 # --- git URLs ---
@@ -140,7 +141,7 @@ def test_ports_that_do_not_exist_are_refused(port: str) -> None:
                                   "/sité", "/a[b]",
                                   "/a|b", '/a"b', "/<a>", "/{a}", "/a^b", "/`a`", "/a\u2028", "/\ud800"])  # fmt: skip
 def test_paths_that_parsers_read_differently_are_refused(path: str) -> None:
-    for check in (git_url, partial(inputs.git_url, protocols=("https",), private_hosts=True)):
+    for check in (git_url, partial(fields.git_url, protocols=("https",), private_hosts=True)):
         with pytest.raises(ValueError, match="path"):
             check(f"https://git.example.com{path}")
 
@@ -236,7 +237,7 @@ def test_odd_files_are_refused(url: str) -> None:
 
 def test_files_need_both_settings() -> None:
     with pytest.raises(ValueError, match="file:///path"):
-        inputs.git_url("file:///srv/a", ("https", "file"), private_hosts=False)
+        fields.git_url("file:///srv/a", ("https", "file"), private_hosts=False)
 
 
 class Proxy:
@@ -352,7 +353,7 @@ def test_an_ipv4_address_has_one_spelling(number: int) -> None:
 
 @pytest.mark.parametrize("text", ["a", "0", "callous-tender-dog", "a" * 63, "1-2", "a--b"])
 def test_slugs(text: str) -> None:
-    assert inputs.slug(text) == text
+    assert fields.slug(text) == text
 
 
 @pytest.mark.parametrize("text", ["", "-", "-a", "a-", "A", "a_b", "a.b", "a b", "a" * 64, "xn--a", "é", "a\n",
@@ -360,7 +361,7 @@ def test_slugs(text: str) -> None:
                                   "a/b", "..", "a%2fb", 1, None, True, [], {}, 1.5])  # fmt: skip
 def test_slugs_that_are_no_dns_labels(text: Any) -> None:
     with pytest.raises(ValueError, match="must"):
-        inputs.slug(text)
+        fields.slug(text)
 
 
 @pytest.mark.parametrize("text", ["main", "v1.2.3", "feature/x", "refs/heads/main", "release-1", "a@b", "é",
@@ -368,7 +369,7 @@ def test_slugs_that_are_no_dns_labels(text: Any) -> None:
                                   "renovate/@scope/name-1.x", "dependabot/npm_and_yarn/x", "#1",
                                   "a" * 255])  # fmt: skip
 def test_refs(text: str) -> None:
-    assert inputs.ref(text) == text
+    assert fields.ref(text) == text
 
 
 REFUSED_REFS = ["", "-", "-x", "--upload-pack=x", "/x", "x/", "x//y", ".x", "x/.y", "x.", "x.lock", "x.lock/y",
@@ -381,7 +382,7 @@ REFUSED_REFS = ["", "-", "-x", "--upload-pack=x", "/x", "x/", "x//y", ".x", "x/.
 @pytest.mark.parametrize("text", [*REFUSED_REFS, 1, True, [], {}, 1.5])
 def test_refs_that_git_or_a_refspec_would_misread(text: Any) -> None:
     with pytest.raises(ValueError, match="must"):
-        inputs.ref(text)
+        fields.ref(text)
 
 
 def git_accepts(ref: str) -> bool:
@@ -400,7 +401,7 @@ ref_pieces = st.sampled_from([*"aZ0.-_/@{}~^:?*[]\\ \t\x7f+#é", "..", ".lock", 
     | st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 )
 def test_refs_are_those_of_git(text: str) -> None:
-    accepted = value_of(inputs.ref, text) is not None
+    accepted = value_of(fields.ref, text) is not None
     assert accepted == (git_accepts(text) and not text.startswith("+") and text != "@")
 
 
@@ -426,7 +427,7 @@ def test_anything_else_is_a_branch_or_tag(text: str) -> None:
      ("a" * 512, "a" * 512)],
 )  # fmt: skip
 def test_directories(text: str, normal: str | None) -> None:
-    assert inputs.directory(text) == normal
+    assert fields.directory(text) == normal
 
 
 @pytest.mark.parametrize("text", ["..", "../a", "a/../..", "a/../../b", "./..", "/", "/etc", "//a", "~",
@@ -436,7 +437,7 @@ def test_directories(text: str, normal: str | None) -> None:
                                   "a\x7f", "a\x85b", "a\u2028b", "a" * 513, 1, True, [], {}])  # fmt: skip
 def test_directories_that_leave_the_repository(text: Any) -> None:
     with pytest.raises(ValueError, match="must"):
-        inputs.directory(text)
+        fields.directory(text)
 
 
 @cheap
@@ -445,7 +446,7 @@ def test_directories_that_leave_the_repository(text: Any) -> None:
     | st.text(max_size=20)
 )
 def test_an_accepted_directory_stays_inside(text: str) -> None:
-    accepted = value_of(inputs.directory, text)
+    accepted = value_of(fields.directory, text)
     if accepted is None:
         return
     root = Path("/srv/checkout")
@@ -453,7 +454,7 @@ def test_an_accepted_directory_stays_inside(text: str) -> None:
     assert inside.is_relative_to(root)
     assert inside == Path(os.path.normpath(root / text))
     assert ".git" not in inside.parts
-    assert inputs.directory(accepted) == accepted
+    assert fields.directory(accepted) == accepted
     assert accepted[0] not in "-~/"
 
 
@@ -461,7 +462,7 @@ def test_an_accepted_directory_stays_inside(text: str) -> None:
     "text", ["npm run build", "  make  ", "a && b; c | d > e", "echo $HOME `x`", "a\tb", "é", "x" * 1000]
 )
 def test_commands(text: str) -> None:
-    assert inputs.command(text) == text.strip()
+    assert fields.command(text) == text.strip()
 
 
 @pytest.mark.parametrize(
@@ -469,7 +470,7 @@ def test_commands(text: str) -> None:
 )
 def test_commands_that_are_not_one_line(text: Any) -> None:
     with pytest.raises(ValueError, match="must"):
-        inputs.command(text)
+        fields.command(text)
 
 
 # --- sizes and environment ---
@@ -686,7 +687,7 @@ def test_any_object_is_a_project_or_names_what_is_wrong(body: dict[str, Any]) ->
 
 def test_build_ids() -> None:
     good = "01JD6Q2V8W3M4N5P6R7S8T9VAB"
-    assert inputs.build_id(good) == good
+    assert fields.build_id(good) == good
     for text in (
         "",
         good.lower(),
@@ -699,7 +700,7 @@ def test_build_ids() -> None:
         "../" + good[3:],
     ):
         with pytest.raises(ValueError, match="id"):
-            inputs.build_id(text)
+            fields.build_id(text)
 
 
 @pytest.mark.parametrize(
@@ -707,8 +708,8 @@ def test_build_ids() -> None:
 )
 def test_limits_that_are_no_numbers_or_too_large(text: str) -> None:
     with pytest.raises(ValueError, match="from 1 to 100"):
-        inputs.limit(text, 20, 100)
+        fields.limit(text, 20, 100)
 
 
 def test_limits() -> None:
-    assert [inputs.limit(text, 20, 100) for text in (None, "1", "007", "100")] == [20, 1, 7, 100]
+    assert [fields.limit(text, 20, 100) for text in (None, "1", "007", "100")] == [20, 1, 7, 100]
