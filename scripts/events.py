@@ -27,6 +27,7 @@ PROJECT = Project(
     git_url=_SOURCE.url,
     created_at=_CREATED - timedelta(days=1),
     live_build="01JD44P48WQ2M9X4V0R5T8YZB3",
+    live_attempt=1,
     live_at=_CREATED - timedelta(days=1),
 )
 BUILD = Build(
@@ -89,10 +90,10 @@ def set_up() -> None:
     projects.create(PROJECT)
     for build in (BUILD, SECOND_BUILD):
         builds.create(build)
-    put(f"{jobs.prefix(PROJECT.slug, BUILD.id)}result.json", msgspec.json.encode(RESULT))
+    put(f"{jobs.prefix(PROJECT.slug, BUILD.id, BUILD.attempt)}result.json", msgspec.json.encode(RESULT))
     for build_id in (PROJECT.live_build or "", BUILD.id):
         for name, content in SITE.items():
-            put(f"{jobs.prefix(PROJECT.slug, build_id)}files/{name}", content)
+            put(f"{jobs.prefix(PROJECT.slug, build_id, 1)}files/{name}", content)
 
 
 def put(key: str, content: bytes) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 BUILDER = Path(__file__).parents[1]
 BUILD_ID = "01JD6Q2V8W3M4N5P6R7S8T9VAB"
-PREFIX = f"sites/my-site/{BUILD_ID}/"
+PREFIX = f"sites/my-site/{BUILD_ID}/1/"
 
 
 @dataclass

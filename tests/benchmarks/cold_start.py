@@ -46,6 +46,7 @@ PROJECT = {  # the one item that is there, so that a visitor gets a page
     "gitUrl": {"S": "https://git.example.com/you/site.git"},
     "createdAt": {"S": "2026-11-21T07:30:00.000Z"},
     "liveBuild": {"S": "01JD6Q2V8W3M4N5P6R7S8T9VAB"},
+    "liveAttempt": {"N": "1"},
 }
 PAGE = b"<!doctype html><title>A page</title>"
 FUNCTIONS = {

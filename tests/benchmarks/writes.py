@@ -146,7 +146,7 @@ def build_once(ecs: FakeEcs, lines: Sequence[str], batches: int) -> Meter:
         )
         aws.s3().put_object(
             Bucket=settings().artifacts_bucket,
-            Key=f"{jobs.prefix(build.project_slug, build_id)}result.json",
+            Key=f"{jobs.prefix(build.project_slug, build_id, 1)}result.json",
             Body=msgspec.json.encode(result),
         )
         with mock.patch.object(aws, "logs", return_value=_CloudWatch(events)):

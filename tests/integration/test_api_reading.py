@@ -126,7 +126,7 @@ def test_names_are_camel_case_and_times_have_milliseconds_everywhere(ecs: FakeEc
     failed, ready = build_of("my-site", 0, Status.FAILED, failure=FAILURE, finished_at=NOW), build_of("my-site", 1)
     for build in (failed, ready):
         builds.create(build)
-    projects.publish("my-site", ready.id, NOW + timedelta(microseconds=123456))
+    projects.publish("my-site", ready.id, 1, NOW + timedelta(microseconds=123456))
     answers = [
         call("GET", path)[1] for path in ("/v1/projects", "/v1/projects/my-site/builds", "/v1/projects/new/builds")
     ]

@@ -170,7 +170,7 @@ def tell_commit(build_id: str, commit: str, attempt: int = 1) -> None:
     build = builds.get(build_id)
     assert build
     told = {"buildId": build_id, "attempt": attempt, "ok": False, "commit": commit}
-    key = f"{jobs.prefix(build.project_slug, build_id)}source.json"
+    key = f"{jobs.prefix(build.project_slug, build_id, build.attempt)}source.json"
     aws.s3().put_object(Bucket="artifacts", Key=key, Body=json.dumps(told).encode())
 
 

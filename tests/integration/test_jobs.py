@@ -32,7 +32,7 @@ BUILD = Build(
     deadline=NOW + timedelta(hours=6),
     timeout_seconds=1200,
 )
-PREFIX = "sites/callous-tender-dog/01JD6Q2V8W3M4N5P6R7S8T9VAB/"
+PREFIX = "sites/callous-tender-dog/01JD6Q2V8W3M4N5P6R7S8T9VAB/1/"
 JOB_KEY = "jobs/01JD6Q2V8W3M4N5P6R7S8T9VAB-1.json"
 SECRET = "s3cret-value"
 CONTRACT = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
@@ -198,9 +198,10 @@ def test_env_comes_back_as_it_was(stack: Settings) -> None:
 # --- the result ---
 
 
-def write_result(content: Any, name: str = "result.json") -> None:
+def write_result(content: Any, name: str = "result.json", attempt: int = 1) -> None:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    aws.s3().put_object(Bucket="artifacts", Key=PREFIX + name, Body=body)
+    key = jobs.prefix(BUILD.project_slug, BUILD.id, attempt) + name
+    aws.s3().put_object(Bucket="artifacts", Key=key, Body=body)
 
 
 def told(**more: Any) -> dict[str, Any]:
@@ -256,16 +257,26 @@ def test_end_of_a_killed_builder_counts_though_its_commit_cannot_be_read(
 
 
 def test_commit_is_that_of_the_newest_attempt_that_told_one(stack: Settings) -> None:
-    third = replace(BUILD, attempt=3)
-    assert jobs.cloned_commit(third) is None
+    second = replace(BUILD, attempt=2)
+    assert jobs.cloned_commit(second) is None
+    write_result(told(commit="3" * 40, attempt=3), attempt=3)
+    write_result(told(commit="3" * 40, attempt=3), attempt=1)
+    assert jobs.cloned_commit(second) is None, "no attempt of this build"
     write_result(told(commit="1" * 40), "source.json")
-    assert jobs.cloned_commit(third) == "1" * 40
-    write_result(told(commit="2" * 40, attempt=2))
-    assert jobs.cloned_commit(third) == "2" * 40
-    write_result(told(commit=None, attempt=3))
-    assert jobs.cloned_commit(third) == "1" * 40
-    write_result(told(commit="4" * 40, attempt=4))
-    assert jobs.cloned_commit(third) == "1" * 40, "no attempt of this build"
+    assert jobs.cloned_commit(second) == "1" * 40
+    write_result(told(commit=None, attempt=2), attempt=2)
+    assert jobs.cloned_commit(second) == "1" * 40
+    write_result(told(commit="2" * 40, attempt=2), "source.json", attempt=2)
+    assert jobs.cloned_commit(second) == "2" * 40
+
+
+def test_attempts_have_places_of_their_own(stack: Settings) -> None:
+    prefixes = []
+    for attempt in (1, 2, 11):
+        jobs.grant(replace(BUILD, attempt=attempt), {})
+        prefixes.append(job(attempt)["upload"]["prefix"])
+    assert prefixes[0] == PREFIX
+    assert not [prefix for prefix in prefixes if any(prefix in other for other in prefixes if other is not prefix)]
 
 
 def test_job_asks_for_the_commit_that_was_cloned(stack: Settings) -> None:

@@ -50,7 +50,7 @@ def test_the_newest_build_is_live_whatever_the_order(stack: Settings, order: tup
     projects.create(PROJECT)
     newest = ""
     for build_id in order:
-        assert projects.publish(SLUG, build_id, NOW) == (build_id > newest)
+        assert projects.publish(SLUG, build_id, 1, NOW) == (build_id > newest)
         newest = max(newest, build_id)
         assert live()[0] == newest
 
@@ -58,14 +58,14 @@ def test_the_newest_build_is_live_whatever_the_order(stack: Settings, order: tup
 def test_publishing_again_changes_nothing(stack: Settings) -> None:
     projects.create(PROJECT)
     for minutes in range(3):
-        assert projects.publish(SLUG, BUILDS[1], NOW + timedelta(minutes=minutes))
+        assert projects.publish(SLUG, BUILDS[1], 1, NOW + timedelta(minutes=minutes))
     assert live() == (BUILDS[1], NOW)
-    assert not projects.publish(SLUG, BUILDS[0], NOW + timedelta(hours=1))
+    assert not projects.publish(SLUG, BUILDS[0], 1, NOW + timedelta(hours=1))
     assert live() == (BUILDS[1], NOW)
 
 
 def test_a_missing_project_is_not_made(stack: Settings) -> None:
-    assert not projects.publish(SLUG, BUILDS[0], NOW)
+    assert not projects.publish(SLUG, BUILDS[0], 1, NOW)
     assert projects.refuse(SLUG, BUILDS[0])
     assert projects.get(SLUG) is None
 
@@ -74,18 +74,18 @@ def test_a_refused_build_never_goes_live(stack: Settings) -> None:
     projects.create(PROJECT)
     assert projects.refuse(SLUG, BUILDS[2])
     assert projects.refuse(SLUG, BUILDS[2])
-    assert not projects.publish(SLUG, BUILDS[2], NOW)
+    assert not projects.publish(SLUG, BUILDS[2], 1, NOW)
     assert live() == (None, None)
-    assert projects.publish(SLUG, BUILDS[1], NOW)
-    assert projects.publish(SLUG, BUILDS[3], NOW)
+    assert projects.publish(SLUG, BUILDS[1], 1, NOW)
+    assert projects.publish(SLUG, BUILDS[3], 1, NOW)
     assert live()[0] == BUILDS[3]
 
 
 def test_a_live_build_is_not_refused(stack: Settings) -> None:
     projects.create(PROJECT)
-    projects.publish(SLUG, BUILDS[1], NOW)
+    projects.publish(SLUG, BUILDS[1], 1, NOW)
     assert not projects.refuse(SLUG, BUILDS[1])
-    assert projects.publish(SLUG, BUILDS[1], NOW)
+    assert projects.publish(SLUG, BUILDS[1], 1, NOW)
     assert projects.refuse(SLUG, BUILDS[0])
     assert live()[0] == BUILDS[1]
 
@@ -95,7 +95,7 @@ def test_refused_or_live_but_never_both(stack: Settings) -> None:
         slug = f"{first}-{second}"
         projects.create(replace(PROJECT, slug=slug))
         for call in (first, second):
-            projects.refuse(slug, BUILDS[0]) if call == "refuse" else projects.publish(slug, BUILDS[0], NOW)
+            projects.refuse(slug, BUILDS[0]) if call == "refuse" else projects.publish(slug, BUILDS[0], 1, NOW)
         project = projects.get(slug)
         assert project
         assert project.live_build == (BUILDS[0] if first == "publish" else None)
@@ -122,7 +122,7 @@ def test_other_faults_are_raised(set_environment: Any) -> None:
     set_environment("PROJECTS_TABLE", "gone")
     for call in (
         lambda: projects.create(PROJECT),
-        lambda: projects.publish(SLUG, BUILDS[0], NOW),
+        lambda: projects.publish(SLUG, BUILDS[0], 1, NOW),
         lambda: projects.refuse(SLUG, BUILDS[0]),
     ):
         with pytest.raises(ClientError, match="ResourceNotFoundException"):

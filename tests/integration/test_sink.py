@@ -91,7 +91,7 @@ def deliver(*messages: str, task: str = TASK, first: int = 0) -> None:
 
 def tell_commit(**told: Any) -> None:
     """Be the builder that has cloned."""
-    key = jobs.prefix(BUILD.project_slug, BUILD.id) + "source.json"
+    key = jobs.prefix(BUILD.project_slug, BUILD.id, BUILD.attempt) + "source.json"
     body = {"buildId": BUILD.id, "attempt": BUILD.attempt, "ok": False, "commit": COMMIT} | told
     aws.s3().put_object(Bucket=settings().artifacts_bucket, Key=key, Body=json.dumps(body).encode())
 

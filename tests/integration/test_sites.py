@@ -1,6 +1,7 @@
 """Published sites against moto: what is found, how it is told, and what can never be reached."""
 
 import base64
+import posixpath
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -26,7 +27,7 @@ from tidegate.sites import Request, Response
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
 SLUG = "callous-tender-dog"
 LIVE = "01JD6Q2V8W3M4N5P6R7S8T9VAB"
-PREFIX = f"sites/{SLUG}/{LIVE}/files/"
+PREFIX = f"sites/{SLUG}/{LIVE}/2/files/"
 HOME = b"<h1>home</h1>"
 FILES: dict[str, tuple[bytes, str]] = {
     "index.html": (HOME, "text/html; charset=utf-8"),
@@ -58,9 +59,10 @@ def put(name: str, content: bytes, content_type: str = "text/plain", caching: st
 def site(stack: Settings) -> None:
     for name, (content, content_type) in FILES.items():
         put(name, content, content_type)
-    for secret in ("result.json", "../../../jobs/x.json", "../01JD6Q2V8W3M4N5P6R7S8T9VAC/files/old.html"):
+    others = ("1/files/x.html", "../01JD6Q2V8W3M4N5P6R7S8T9VAC/1/files/x.html", "../../../jobs/x.json")
+    for secret in ("2/result.json", *others):
         place = f"sites/{SLUG}/{LIVE}/{secret}"
-        aws.s3().put_object(Bucket="artifacts", Key=place.replace(f"{LIVE}/../", ""), Body=b"SECRET")
+        aws.s3().put_object(Bucket="artifacts", Key=posixpath.normpath(place), Body=b"SECRET")
 
 
 @pytest.fixture
@@ -304,7 +306,8 @@ TRICKS = [
     "/./../result.json",
     "/%00/../result.json",
     "/index.html%00.js",
-    "/../../01JD6Q2V8W3M4N5P6R7S8T9VAC/files/old.html",
+    "/../../../01JD6Q2V8W3M4N5P6R7S8T9VAC/1/files/x.html",
+    "/../../1/files/x.html",
     "/../../../../jobs/x.json",
     "/%c0%ae%c0%ae/result.json",
     "/\u2024\u2024/result.json",
@@ -471,7 +474,7 @@ def visit(*arguments: Any, **more: Any) -> tuple[int, dict[str, str], bytes]:
 @pytest.fixture
 def live(site: None) -> None:
     projects.create(Project(SLUG, "https://git.example.com/you/site.git", NOW))
-    projects.publish(SLUG, LIVE, NOW)
+    projects.publish(SLUG, LIVE, 2, NOW)
 
 
 def test_a_visit(live: None) -> None:
@@ -529,11 +532,19 @@ def test_a_request_without_a_host(live: None) -> None:
 
 
 def test_a_new_live_build_is_seen_at_once(live: None) -> None:
-    newer = f"sites/{SLUG}/01JD6Q2V8W3M4N5P6R7S8T9VAC/files/index.html"
+    newer = f"sites/{SLUG}/01JD6Q2V8W3M4N5P6R7S8T9VAC/1/files/index.html"
     aws.s3().put_object(Bucket="artifacts", Key=newer, Body=b"newer")
     assert visit()[2] == HOME
-    projects.publish(SLUG, "01JD6Q2V8W3M4N5P6R7S8T9VAC", NOW)
+    projects.publish(SLUG, "01JD6Q2V8W3M4N5P6R7S8T9VAC", 1, NOW)
     assert visit()[2] == b"newer"
+
+
+def test_site_of_before_attempts_had_places_of_their_own(live: None) -> None:
+    aws.s3().put_object(Bucket="artifacts", Key=f"sites/{SLUG}/{LIVE}/files/index.html", Body=b"old")
+    aws.dynamodb().update_item(
+        TableName="ProjectsTable", Key={"slug": {"S": SLUG}}, UpdateExpression="REMOVE liveAttempt"
+    )
+    assert visit()[2] == b"old"
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.function == "sites"], ids=str)

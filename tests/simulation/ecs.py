@@ -36,8 +36,8 @@ class SimTask:
         self.gone_at = float("inf")
         self.hidden = self.unlisted = (0.0, 0.0)  # from when to when DescribeTasks and ListTasks do not show it
         self.outcome = OK
-        self.slug = ""
         self.job_url = ""
+        self.job: Any = None
         self.status = ""
         self.desired = "RUNNING"
         self.version = 0
@@ -217,7 +217,7 @@ class SimEcs:
         [override] = wanted["overrides"]["containerOverrides"]
         environment = {each["name"]: each["value"] for each in override["environment"]}
         assert environment["BUILD_ID"] == task.build_id
-        task.slug, task.job_url = environment["PROJECT_ID"], environment["JOB_URL"]
+        task.job_url = environment["JOB_URL"]
         self.tasks[task.arn] = task
         lag = 1.0 if world.calm else self.lag
         task.at = world.now
@@ -252,11 +252,11 @@ class SimEcs:
             self._to(task, "ACTIVATING")
         task.started, task.running_since = self.world.time(), self.world.now
         self._to(task, "RUNNING")
-        task.job_url = self._fetch(task)
+        task.job = self._fetch(task)
         seconds = self.world.rng.uniform(2, self.build_seconds * 0.9)
         if task.outcome.name == "out of time":
             seconds = self.build_seconds + self.world.rng.uniform(0, 20)
-        if not task.job_url:
+        if task.job is None:
             task.outcome = Outcome("job unavailable", "JOB_UNAVAILABLE", 101, again=True, result="none")
             seconds = 1.0
         elif task.outcome.name != "clone fails":
@@ -266,10 +266,10 @@ class SimEcs:
         if not self.plain and self.world.rng.random() < 0.2:
             self.world.at(self.world.now + seconds / 2, self._note, task)
 
-    def _fetch(self, task: SimTask) -> str:
-        """The job, as the builder gets it; empty if it cannot."""
+    def _fetch(self, task: SimTask) -> Any:
+        """The job, as the builder gets it; `None` if it cannot."""
         key, until = signed_until(task.job_url)
-        return self.s3.objects.get(key, b"").decode() if self.world.now < until else ""
+        return json.loads(self.s3.objects[key]) if key in self.s3.objects and self.world.now < until else None
 
     def _note(self, task: SimTask) -> None:
         """A change that is none to us: the version goes up, the status stays."""
@@ -296,26 +296,30 @@ class SimEcs:
         """The builder has cloned, and tells so."""
         if task.exited or task.status in {"STOPPED", "DEPROVISIONING"}:
             return
-        source = json.loads(task.job_url)["source"]
+        source = task.job["source"]
         task.asked_commit = source["commit"]
         task.commit = task.asked_commit or self._head(source["url"], source["ref"])
         self.world.say(f"task {task.arn[-4:]} has cloned {task.commit[:7]}, asked for {task.asked_commit}", "ecs")
-        self._upload(task, "source", ok=False)
+        self._tell(task, "source", ok=False)
+        self._upload(task, f"files/{task.arn[-4:]}.js", task.arn.encode())
         self.cloned(task)
 
-    def _upload(self, task: SimTask, name: str, **told: Any) -> None:
+    def _tell(self, task: SimTask, name: str, **told: Any) -> None:
         result = {"buildId": task.build_id, "attempt": task.attempt, "commit": task.commit, "files": 3, **told}
-        self.s3.objects[f"sites/{task.slug}/{task.build_id}/{name}.json"] = json.dumps(result).encode()
+        self._upload(task, f"{name}.json", json.dumps(result).encode())
+
+    def _upload(self, task: SimTask, path: str, content: bytes) -> None:
+        self.s3.objects[task.job["upload"]["prefix"] + path] = content
 
     def _leave_result(self, task: SimTask) -> None:
         kind = task.outcome.result
         if kind == "failure":
             failure = {"step": "build", "code": task.outcome.code, "exitCode": 1, "lastLines": ["no"]}
-            self._upload(task, "result", ok=False, failure=failure)
+            self._tell(task, "result", ok=False, failure=failure)
         elif kind == "forged":
-            self._upload(task, "result", ok=True, buildId="0" * 26)
+            self._tell(task, "result", ok=True, buildId="0" * 26)
         elif kind == "ok":
-            self._upload(task, "result", ok=True)
+            self._tell(task, "result", ok=True)
 
     def _stop(self, task: SimTask, reason: str) -> None:
         if task.told_to_stop or task.status in {"STOPPED", "DEPROVISIONING"}:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.dynamodb import Item, SimDynamo
 from tests.simulation.ecs import SimEcs, SimTask
 from tests.simulation.world import EPOCH, Crash, Function, Violation, World
+from tidegate import jobs
 from tidegate.decision import BUILD_GRACE, MISSED_TWICE, PUBLISH_LIMIT, START_LIMIT, STOP_LIMIT, WAIT_LIMIT
 from tidegate.failures import FAILURES
 from tidegate.model import MAX_ATTEMPTS
@@ -22,6 +23,7 @@ RECORDED = "a build is written before anything is started for it"
 ORPHANS = "a task that no open build wants is stopped within two sweeps"
 KEPT = "a task that its build wants is never stopped"
 LIVE = "the live build is the newest ready one and never goes back"
+WHOLE = "a live site is what one task has made"
 DEADLINE = "every build ends within its deadline and two minutes"
 TRUTH = "a build ends as its task truly did"
 SLOTS = "no slot leaks"
@@ -146,6 +148,10 @@ class Invariants:
         status = _status(self.dynamo.tables[BUILDS].items[new])
         if status not in {Status.PUBLISHING, Status.READY}:
             raise Violation(LIVE, f"build {new[-4:]} goes live, but is {status}")
+        site = jobs.prefix(after["slug"]["S"], new, int(after["liveAttempt"]["N"])) + "files/"
+        makers = {content for key, content in self.ecs.s3.objects.items() if key.startswith(site)}
+        if len(makers) != 1:
+            raise Violation(WHOLE, f"the site of build {new[-4:]} was made by {sorted(makers)}")
 
     # Ends
 

@@ -195,12 +195,12 @@ def refusals_always_certain() -> list[Patch]:
 
 
 def unconditional_publish() -> list[Patch]:
-    def publish(slug: str, build_id: str, now: Any) -> bool:
+    def publish(slug: str, build_id: str, attempt: int, now: Any) -> bool:
         aws.dynamodb().update_item(
             TableName=settings().projects_table,
             Key={"slug": {"S": slug}},
-            UpdateExpression="SET liveBuild = :build",
-            ExpressionAttributeValues={":build": {"S": build_id}},
+            UpdateExpression="SET liveBuild = :build, liveAttempt = :attempt",
+            ExpressionAttributeValues={":build": {"S": build_id}, ":attempt": aws.to_attribute(attempt)},
         )
         return True
 
@@ -458,7 +458,15 @@ def cloned_commit_not_looked_for() -> list[Patch]:
 
 def source_json_not_read() -> list[Patch]:
     real = jobs._account
-    return [(jobs, "_account", lambda build, name: None if name == "source.json" else real(build, name))]
+
+    def account(build: Build, attempt: int, name: str) -> Any:
+        return None if name == "source.json" else real(build, attempt, name)
+
+    return [(jobs, "_account", account)]
+
+
+def attempts_upload_to_one_place() -> list[Patch]:
+    return [(jobs, "prefix", lambda slug, build_id, attempt: f"sites/{slug}/{build_id}/")]
 
 
 def attempt_forgets_the_commit() -> list[Patch]:
@@ -566,6 +574,7 @@ MUTATIONS = (
     Mutation("Two functions may start one attempt", claim_not_exclusive, {I.LIMIT, I.TRUTH, I.ONE_TASK, I.CANCEL}, run_task_answers_badly),
     Mutation("A refusal counts though an earlier call may have worked", refusals_always_certain, {I.LIMIT, I.TRUTH, I.ONE_TASK, I.CANCEL}, run_task_answers_badly),
     Mutation("Publish without comparing", unconditional_publish, {I.LIVE}),
+    Mutation("Attempts of a build upload to one place", attempts_upload_to_one_place, {I.WHOLE}, machines_are_lost),
     Mutation("A late publish is not refused", late_publish_not_refused, {I.LIVE}, publishing_is_slow),
     Mutation("The user's faults are tried again", user_faults_tried_again, {I.ATTEMPTS}),
     Mutation("The platform's faults are not tried again", platform_faults_not_tried_again, {I.ATTEMPTS}),

@@ -1,4 +1,4 @@
-"""The builder's papers: its job, the right to fetch it and to upload below its build's prefix, and its result."""
+"""The builder's papers: its job, the right to fetch it and to upload below its own prefix, and its result."""
 
 import json
 import math
@@ -28,9 +28,12 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _JOB_URL_SECONDS = 900  # the task must start within START_LIMIT, and fetches its job first
 
 
-def prefix(slug: str, build_id: str) -> str:
-    """Where a build's result and files are, and the only place its builder can write to."""
-    return f"sites/{slug}/{build_id}/"
+def prefix(slug: str, build_id: str, attempt: int | None) -> str:
+    """Where the result and the files of a build's attempt are, and the only place its builder can write to.
+
+    No attempt: where builds had them before each attempt had a place of its own.
+    """
+    return f"sites/{slug}/{build_id}/{f'{attempt}/' if attempt else ''}"
 
 
 def put_env(key: str, values: dict[str, str]) -> None:
@@ -66,7 +69,7 @@ def grant(build: Build, env: dict[str, str]) -> str:
     functions' own credentials could end in the middle of a build.
     """
     config = settings()
-    bucket, own = config.artifacts_bucket, prefix(build.project_slug, build.id)
+    bucket, own = config.artifacts_bucket, prefix(build.project_slug, build.id, build.attempt)
     key = f"jobs/{build.id}-{build.attempt}.json"
     partition = config.builder_access_role.split(":")[1]
     arn = f"arn:{partition}:s3:::{bucket}"
@@ -133,8 +136,7 @@ def result(build: Build) -> Result | None:
     A builder that was killed has left no more than the commit it cloned: no success, and no failure that it knows of.
     The builder runs hostile code, so what it wrote is checked like any other input, and cut to what fits into a build.
     """
-    found = _account(build, "result.json")
-    if found and found.attempt == build.attempt:
+    if found := _account(build, build.attempt, "result.json"):
         return found
     commit = None if build.commit else _left_commit(build)
     return Result(build.id, build.attempt, ok=False, commit=commit) if commit else None
@@ -143,7 +145,7 @@ def result(build: Build) -> Result | None:
 def _left_commit(build: Build) -> str | None:
     """What a killed builder cloned; that it was killed counts without it, and who builds again looks again."""
     try:
-        left = _account(build, "source.json")
+        left = _account(build, build.attempt, "source.json")
     except aws.FAULTS:
         logger.exception("commit not read", build_id=build.id)
         return None
@@ -151,10 +153,13 @@ def _left_commit(build: Build) -> str | None:
 
 
 def cloned_commit(build: Build) -> str | None:
-    """The commit that the newest attempt to tell of one has cloned; `None` if none has."""
-    told = [account for name in ("source.json", "result.json") if (account := _account(build, name))]
-    newest = max((each for each in told if each.commit), key=lambda each: each.attempt, default=None)
-    return newest.commit if newest else None
+    """The commit that the attempt or the one before it has cloned, the newest first; `None` if neither tells of one.
+
+    What came before, the build has known since the attempt was claimed.
+    """
+    attempts = range(build.attempt, max(0, build.attempt - 2), -1)
+    accounts = (_account(build, attempt, name) for attempt in attempts for name in ("source.json", "result.json"))
+    return next((account.commit for account in accounts if account and account.commit), None)
 
 
 def told_commit(build: Build) -> str | None:
@@ -162,28 +167,29 @@ def told_commit(build: Build) -> str | None:
 
     Asked briefly, and by a function that may not list the bucket: S3 then refuses an object that is not there.
     """
-    key = prefix(build.project_slug, build.id) + "source.json"
+    key = prefix(build.project_slug, build.id, build.attempt) + "source.json"
     try:
         answer = aws.s3_briefly().get_object(Bucket=settings().artifacts_bucket, Key=key)
     except ClientError as error:
         if aws.failed_with(error, "NoSuchKey", "AccessDenied"):
             return None
         raise
-    found = _read_account(build, _body(answer, MAX_RESULT_BYTES))
-    return found.commit if found and found.attempt == build.attempt else None
+    found = _read_account(build, build.attempt, _body(answer, MAX_RESULT_BYTES))
+    return found.commit if found else None
 
 
-def _account(build: Build, name: str) -> Result | None:
-    """What a builder of one of the build's attempts has told."""
-    return _read_account(build, _get(prefix(build.project_slug, build.id) + name, MAX_RESULT_BYTES))
+def _account(build: Build, attempt: int, name: str) -> Result | None:
+    """What the builder of an attempt has told."""
+    body = _get(prefix(build.project_slug, build.id, attempt) + name, MAX_RESULT_BYTES)
+    return _read_account(build, attempt, body)
 
 
-def _read_account(build: Build, body: bytes | None) -> Result | None:
+def _read_account(build: Build, attempt: int, body: bytes | None) -> Result | None:
     try:
         found = msgspec.json.decode(body, type=Result) if body else None
     except (ValueError, RecursionError):
         return None
-    if found is None or found.build_id != build.id or not 1 <= found.attempt <= build.attempt:
+    if found is None or (found.build_id, found.attempt) != (build.id, attempt):
         return None
     sizes_are_true = 0 <= found.files <= MAX_FILES and 0 <= found.bytes <= MAX_SITE_BYTES
     return _cut(found) if sizes_are_true or not found.ok else None

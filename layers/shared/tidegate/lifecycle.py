@@ -131,7 +131,7 @@ def _name_task(build: Build, now: datetime) -> None:
 
 def publish(build: Build, now: datetime, source: str) -> Build:
     """Make a built site the project's live one, unless a newer one is; doing it again changes nothing."""
-    live = projects.publish(build.project_slug, build.id, now)
+    live = projects.publish(build.project_slug, build.id, build.attempt, now)
     if live is None:
         return build  # it has taken too long, and is just being ended for that
     logger.info("site published", build_id=build.id, project=build.project_slug, live=live)

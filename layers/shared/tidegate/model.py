@@ -191,7 +191,8 @@ class Build(Model, frozen=True, omit_defaults=False):
 class Project(Model, frozen=True):
     """A git repository with its settings.
 
-    `env` names its environment's values in the bucket, `live_build` is the build visitors see.
+    `env` names its environment's values in the bucket, `live_build` is the build visitors see, made by its
+    `live_attempt`.
     """
 
     slug: str
@@ -201,6 +202,7 @@ class Project(Model, frozen=True):
     settings: BuildSettings = BuildSettings()
     env: str | None = None
     live_build: str | None = None
+    live_attempt: int | None = None
     live_at: datetime | None = None
 
 

@@ -47,21 +47,26 @@ def change(project: Project) -> None:
     )
 
 
-def publish(slug: str, build_id: str, now: datetime) -> bool | None:
-    """Make a ready build the live one; `False` if a newer one is live or the project is gone, `None` if it is refused.
+def publish(slug: str, build_id: str, attempt: int, now: datetime) -> bool | None:
+    """Make a ready build the live one, by what its attempt has made.
 
-    Build ids sort by time, so the greater id is the newer build; repeating it changes nothing.
+    `False` if a newer one is live or the project is gone, `None` if it is refused. Build ids sort by time, so the
+    greater id is the newer build; repeating it changes nothing.
     """
     try:
         aws.dynamodb().update_item(
             TableName=settings().projects_table,
             Key={"slug": {"S": slug}},
-            UpdateExpression="SET liveBuild = :build, liveAt = :now",
+            UpdateExpression="SET liveBuild = :build, liveAttempt = :attempt, liveAt = :now",
             ConditionExpression=(
                 "attribute_exists(slug) AND NOT contains(refused, :build)"
                 " AND (attribute_not_exists(liveBuild) OR liveBuild < :build)"
             ),
-            ExpressionAttributeValues={":build": aws.to_attribute(build_id), ":now": aws.to_attribute(now)},
+            ExpressionAttributeValues={
+                ":build": aws.to_attribute(build_id),
+                ":attempt": aws.to_attribute(attempt),
+                ":now": aws.to_attribute(now),
+            },
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except ClientError as error:

@@ -12,4 +12,4 @@ def visit(host: str, request: sites.Request) -> sites.Response:
         return sites.not_here("There is no site at this address")
     if project.live_build is None:
         return sites.not_here(f"{project.slug} has no live build yet")
-    return sites.serve(f"{jobs.prefix(project.slug, project.live_build)}files/", request)
+    return sites.serve(f"{jobs.prefix(project.slug, project.live_build, project.live_attempt)}files/", request)
