@@ -10,12 +10,14 @@ The lines are those of `tests.benchmarks.forwarder`.
 
 import base64
 import gzip
+import io
 import itertools
 import json
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -210,7 +212,9 @@ def main() -> None:
     with pytest.MonkeyPatch.context() as patch, stack_in(patch) as found:
         ecs = FakeEcs(found.cluster)
         patch.setattr(aws, "ecs", lambda: ecs)
-        meter = build_once(ecs, lines, BATCHES)
+        logging.disable()  # what the functions log, and print as metrics
+        with redirect_stdout(io.StringIO()):
+            meter = build_once(ecs, lines, BATCHES)
     print("| what | writes | units |")
     print("|---|---|---|")
     for name, units in meter.units.items():
