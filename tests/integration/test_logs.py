@@ -653,6 +653,14 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
 # --- cursors ---
 
 
+HUGE = 2**64 - 1
+
+
+def cursor_of(*places: Any) -> str:
+    """A cursor that nobody was given."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(places)).decode()
+
+
 @pytest.mark.parametrize(
     "cursor",
     [
@@ -664,10 +672,14 @@ def test_any_batching_redelivery_and_page_size_gives_each_line_once(
         "../../etc/passwd",
         base64.urlsafe_b64encode(b"0..").decode(),
         base64.urlsafe_b64encode(msgspec.msgpack.encode({})).decode(),
-        base64.urlsafe_b64encode(msgspec.msgpack.encode([["", "", b"", -1, b""]])).decode(),
-        base64.urlsafe_b64encode(msgspec.msgpack.encode([["x" * 2000, "", b"", 0, b""]])).decode(),
-        base64.urlsafe_b64encode(msgspec.msgpack.encode([["", 7, b"", 0, b""]])).decode(),
-        base64.urlsafe_b64encode(msgspec.msgpack.encode([["", "", b"", 0, "x"]])).decode(),
+        cursor_of(["", "", b"", -1, b""]),
+        cursor_of(["x" * 2000, "", b"", 0, b""]),
+        cursor_of(["", 7, b"", 0, b""]),
+        cursor_of(["", "", b"", 0, "x"]),
+        cursor_of(["", "", b"x" * 7, 0, b""]),
+        cursor_of(["", "", b"", HUGE]),
+        cursor_of(["", "", b"", 0, b"", "", HUGE]),
+        cursor_of(["", "", b"", 0, b"", "", 0, HUGE]),
     ],
 )
 def test_bad_cursors(stack: Settings, cursor: str) -> None:
@@ -686,6 +698,23 @@ def test_any_cursor_is_read_or_refused(stack: Settings, cursor: str) -> None:
         put(range(3))
     with suppress(logs.BadCursor):
         logs.read([TASK], cursor, 10)
+
+
+NUMBERS = st.integers(0, 10**9)
+TEXTS = st.sampled_from(["", "9" * 100, event_id(1), f"{event_id(1)}/"]) | st.text(max_size=20)
+PLACES = st.tuples(TEXTS, TEXTS, st.binary(max_size=6), NUMBERS, st.binary(max_size=40), TEXTS, NUMBERS, NUMBERS)
+
+
+@given(st.lists(PLACES, min_size=1, max_size=3), st.sampled_from([1, 1000]))
+@quickly
+def test_cursor_that_was_made_up_leads_to_a_short_one(stack: Settings, places: list[Any], times: int) -> None:
+    if not items():
+        put(range(3))
+    with suppress(logs.BadCursor):
+        page = logs.read([TASK], cursor_of(*places * times), 10)
+        assert page.cursor
+        assert len(page.cursor) < 1000
+        logs.read([TASK], page.cursor, 10)
 
 
 def test_a_cursor_of_another_log_does_no_harm(stack: Settings) -> None:

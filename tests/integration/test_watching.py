@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from functions.log_forwarder.app import handler
 from scripts.events import BUILD, TASK
 from tests.fakes import Client, FakeConnections, client_error
-from tests.integration.test_logs import CONTEXT, batch, event_id, million, pack
+from tests.integration.test_logs import CONTEXT, batch, cursor_of, event_id, million, pack
 from tests.integration.test_logs import send as store
 from tidegate import aws, builds, chunks, connections, frames, logs, notes, reading, watching
 from tidegate.connections import Subscription
 from tidegate.exceptions import InvalidRequest, NotFound, TooManySubscriptions
 from tidegate.settings import Settings
+from tidegate.sheets import Log
 from tidegate.status import Status
 
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
@@ -507,6 +508,66 @@ def test_forwarder_succeeds_when_every_viewer_fails(clock: Clock, viewers: FakeC
         viewers.troubles[name] = trouble
     handler({"awslogs": {"data": pack(body([1, 2]))}}, CONTEXT)
     assert [line.message for line in logs.read([TASK], None, 10).lines] == expect(1, 2)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+@pytest.mark.parametrize(
+    "places", [[[]] * 7000, [["", "", b"", 10**9, b"", "", 10**9, 10**9]], [["9" * 200, "9" * 200]]]
+)
+def test_cursor_that_was_made_up_is_nothing_to_the_other_viewers(
+    clock: Clock, viewers: FakeConnections, places: list[Any], encoding: str
+) -> None:
+    forward([(1, "line 1")], clock)
+    subscribe(clock, "a", cursor_of(*places), encoding)
+    subscribe(clock, "b")
+    forward([(2, "line 2")], clock)
+    watching.sweep(clock, clock() + 5 * SECOND)
+    assert lines(viewers, "b") == expect(1, 2)
+    assert all(len(frame["cursor"]) < 1000 for frame in viewers.frames.get("a", []))
+
+
+@pytest.mark.parametrize("method", ["at_hand", "first", "sheets"])
+def test_viewer_whose_lines_cannot_be_made_is_nothing_to_the_others(
+    clock: Clock, viewers: FakeConnections, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward([(1, "line 1")], clock)
+    subscribe(clock, "a", encoding="gzip")
+    subscribe(clock, "b")
+    real = getattr(Log, method)
+
+    def broken(log: Log, cursor: str | None, encoding: str) -> Any:
+        if encoding == "gzip":
+            raise OverflowError("a fault of ours")
+        return real(log, cursor, encoding)
+
+    monkeypatch.setattr(Log, method, broken)
+    forward([(2, "line 2")], clock)
+    assert (lines(viewers, "a"), lines(viewers, "b")) == (expect(1), expect(1, 2))
+    clock.now += 20 * SECOND
+    forward([(3, "line 3")], clock)
+    clock.now += 20 * SECOND
+    with pytest.raises(ExceptionGroup, match="some viewers were not served"):
+        watching.sweep(clock, clock() + 5 * SECOND)
+    assert lines(viewers, "b") == expect(1, 2, 3)
+    monkeypatch.undo()
+
+
+def test_those_who_are_up_to_date_are_served_where_there_is_no_time_to_read(
+    clock: Clock, viewers: FakeConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward([(1, "line 1")], clock)
+    subscribe(clock, "a")
+    forward([(2, "line 2")], clock)
+    connections.subscribe(Subscription(BUILD.id, "b"), clock())
+    real = Log.first
+
+    def slow(log: Log, cursor: str | None, encoding: str) -> Any:
+        clock.now += 10 * SECOND * (cursor is None)
+        return real(log, cursor, encoding)
+
+    monkeypatch.setattr(Log, "first", slow)
+    forward([(3, "line 3")], clock)
+    assert (lines(viewers, "a"), lines(viewers, "b")) == (expect(1, 2, 3), [])
 
 
 def test_forwarder_succeeds_when_the_table_of_viewers_fails(

@@ -18,10 +18,15 @@ PONG = b'{"type":"pong"}'
 
 
 def lines(build_id: str, after: str | None, cursor: str | None, found: Sequence[LogLine]) -> Iterator[bytes]:
-    """Lines between two cursors, at most `LINES` bytes of them, or a longer one: it comes in pieces."""
+    """Lines between two cursors; what is too large for a frame comes in several, of which the last moves the cursor."""
     whole = _lines(build_id, after, cursor, found)
     if len(whole) <= LARGEST:
         yield whole
+        return
+    if len(found) > 1:
+        half = len(found) // 2
+        yield from lines(build_id, after, after, found[:half])
+        yield from lines(build_id, after, cursor, found[half:])
         return
     [line] = found
     pieces = _cut(line.message)

@@ -19,6 +19,9 @@ from tidegate.model import LogLine, LogPage
 
 MAX_PAGE_BYTES = 1024 * 1024  # Lambda answers with 6 MB at most, and JSON within JSON may double what we count
 WINDOW = 100  # the newest chunks of a task, among which a late one is noticed: minutes, as Lambda's own retries take
+_MOST_LINES = 10**9  # who says that it has more made its cursor up
+_Key = Annotated[str, Meta(max_length=200)]
+_Count = Annotated[int, Meta(ge=0, le=_MOST_LINES)]
 
 
 class Page(LogPage, frozen=True):
@@ -39,14 +42,14 @@ class _Place(Struct, array_like=True):
     `lines` were read in all, anew since the log was known to have `sealed`, if they once were not all.
     """
 
-    base: Annotated[str, Meta(max_length=200)] = ""
-    floor: Annotated[str, Meta(max_length=100)] = ""
-    part: bytes = b""
-    given: Annotated[int, Meta(ge=0)] = 0
+    base: _Key = ""
+    floor: _Key = ""
+    part: Annotated[bytes, Meta(max_length=MARK_BYTES)] = b""
+    given: _Count = 0
     read: bytes = b""
-    last: Annotated[str, Meta(max_length=100)] = ""
-    lines: Annotated[int, Meta(ge=0)] = 0
-    sealed: Annotated[int, Meta(ge=-1)] = -1
+    last: _Key = ""
+    lines: _Count = 0
+    sealed: Annotated[int, Meta(ge=-1, le=_MOST_LINES)] = -1
 
     @property
     def marks(self) -> list[bytes]:
@@ -99,7 +102,7 @@ def pages(
     own. `sealed` is how many lines each log has that is sealed: who has read to its end and got another number, as a
     line came too late to be noticed, gets that log once more.
     """
-    places = _read_cursor(cursor) if cursor else []
+    places = _read_cursor(cursor)[: len(task_ids)] if cursor else []
     places += [_Place() for _ in task_ids[len(places) :]]
     sheet = _Sheet(limit, most_bytes)
     for number, (task_id, whole) in enumerate(zip_longest(task_ids, sealed)):
@@ -198,6 +201,8 @@ def _move_base(place: _Place, read: list[Chunk], late: list[Chunk]) -> None:
 
 
 def _write_cursor(places: list[_Place]) -> str:
+    for place in places:
+        place.lines = min(place.lines, _MOST_LINES)  # so that what follows on a cursor can be read, too
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(places)).decode().rstrip("=")
 
 

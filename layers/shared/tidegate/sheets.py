@@ -10,7 +10,7 @@ from msgspec import Struct
 from tidegate import chunks, frames, logs, reading
 
 _MOST = 100_000  # lines; a frame is full of bytes long before
-_Place = tuple[str | None, str]  # a cursor, and the encoding for who stands there
+Place = tuple[str | None, str]  # a cursor, and the encoding for who stands there
 
 
 class Sheet(Struct, frozen=True):
@@ -38,16 +38,23 @@ class Log:
     ) -> None:
         self.tasks, self.ending = tasks, ending
         self._build_id, self._new, self._sealed = build_id, new, sealed
-        self._whole: dict[_Place, list[Sheet]] = {}
-        self._first: dict[_Place, Sheet] = {}
-        self._rest: dict[_Place, Iterator[Sheet]] = {}
+        self._whole: dict[Place, list[Sheet]] = {}
+        self._first: dict[Place, Sheet] = {}
+        self._rest: dict[Place, Iterator[Sheet]] = {}
+
+    def at_hand(self, cursor: str | None, encoding: str) -> bool:
+        """Whether all that comes after a cursor can be told without reading what is stored."""
+        place = cursor, encoding
+        if place not in self._whole:
+            self._whole[place] = self._at_once(cursor, encoding)
+        return bool(self._whole[place])
 
     def first(self, cursor: str | None, encoding: str) -> Sheet:
         """The next page after a cursor, for who takes lines so encoded."""
         place = cursor, encoding
-        if place not in self._first and (whole := self._at_once(cursor, encoding)):
-            self._whole[place], self._first[place] = whole, whole[0]
-        elif place not in self._first:
+        if self.at_hand(cursor, encoding):
+            return self._whole[place][0]
+        if place not in self._first:
             reader = self._read(cursor, encoding)
             self._first[place], self._rest[place] = next(reader), reader
         return self._first[place]
@@ -56,8 +63,8 @@ class Log:
         """All pages after a cursor."""
         place, sheet = (cursor, encoding), self.first(cursor, encoding)
         yield sheet
-        if place in self._whole:
-            yield from self._whole[place][1:]
+        if whole := self._whole[place]:
+            yield from whole[1:]
         elif sheet.more:  # the first viewer reads on, any other from there once more
             yield from self._rest.pop(place, None) or self._read(sheet.cursor, encoding)
 

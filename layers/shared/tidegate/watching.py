@@ -17,7 +17,7 @@ from tidegate.connections import Busy, Gone, Subscription
 from tidegate.exceptions import FieldError, InvalidRequest, NotFound, TooManySubscriptions, Unavailable
 from tidegate.memory import Memory
 from tidegate.observability import logger
-from tidegate.sheets import Log, look
+from tidegate.sheets import Log, Place, look
 
 MAX_BUILDS = 10  # that one connection may follow
 _AT_ONCE = 32  # viewers that are sent to side by side
@@ -112,20 +112,44 @@ def _push(
         log = Log(build_id, _tasks[task_id], new=new) if task_id in _tasks else look(build_id, clock())
         if task_id in log.tasks:
             _tasks[task_id] = log.tasks
-        for place in {(viewer.cursor, viewer.encoding) for viewer in viewers if not viewer.leased(clock())}:
-            log.first(*place)
     except NotFound:
         logger.warning("viewers of an unknown build", build_id=build_id)
         return []
     except (*FAULTS, Unavailable) as fault:
         return [fault]
     viewers.sort(key=lambda viewer: viewer.leased_until)  # who did not take the last frame comes last
-    return _side_by_side(viewers, lambda viewer: _served(viewer, log, clock, until))
+    now, faults = clock(), list[Exception]()
+    ready = [viewer for viewer in viewers if viewer.leased(now)]
+    waiting = [viewer for viewer in viewers if not viewer.leased(now)]
+    for make in (log.at_hand, log.first):  # whose lines are at hand does not wait until others' are read
+        made = _make({(viewer.cursor, viewer.encoding) for viewer in waiting}, make, clock, until, faults)
+        ready += [viewer for viewer in waiting if (viewer.cursor, viewer.encoding) in made]
+        faults += _side_by_side(ready, lambda viewer: _served(viewer, log, clock, until))
+        ready, waiting = [], [viewer for viewer in waiting if (viewer.cursor, viewer.encoding) not in made]
+    return faults
+
+
+def _make(
+    places: set[Place],
+    make: Callable[[str | None, str], object],
+    clock: Clock,
+    until: datetime,
+    faults: list[Exception],
+) -> set[Place]:
+    """Make the first page for each place, once for all who stand there; returns those for which that was possible."""
+    made: set[Place] = set()
+    for place in places:
+        try:
+            if clock() < until and make(*place):
+                made.add(place)
+        except Exception as fault:  # noqa: BLE001  whatever a cursor leads to, the other viewers get their lines
+            faults.append(fault)
+    return made
 
 
 def _side_by_side(viewers: list[Subscription], serve: Callable[[Subscription], list[Exception]]) -> list[Exception]:
-    if len(viewers) == 1:
-        return serve(viewers[0])
+    if len(viewers) < 2:
+        return [fault for viewer in viewers for fault in serve(viewer)]
     from concurrent.futures import ThreadPoolExecutor  # not needed while nobody watches
 
     connections.prepare()
@@ -136,7 +160,7 @@ def _side_by_side(viewers: list[Subscription], serve: Callable[[Subscription], l
 def _served(viewer: Subscription, log: Log, clock: Clock, until: datetime) -> list[Exception]:
     try:
         _serve(viewer, log, clock, until)
-    except (*FAULTS, Unavailable) as fault:
+    except Exception as fault:  # noqa: BLE001  as above
         return [fault]
     return []
 
