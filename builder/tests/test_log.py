@@ -43,8 +43,9 @@ def split(data, cuts):
     st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n"))), st.lists(st.integers(0))
 )
 def test_lines_come_through_whole_however_they_are_cut(lines, cuts):
-    data = "".join(f"{line}\n" for line in lines if "://" not in line).encode()
-    assert relay(split(data, cuts))[0] == data
+    lines = [line for line in lines if "://" not in line]
+    data = "".join(f"{line}\n" for line in lines).encode()
+    assert relay(split(data, cuts))[0] == "".join(f"{line or ' '}\n" for line in lines).encode()
 
 
 @given(st.lists(st.integers(0)))
@@ -55,16 +56,15 @@ def test_a_secret_is_masked_however_the_output_is_cut(cuts):
 
 
 def test_progress_bars_show_their_last_state():
-    assert relay([b"  0 %\r 50 %\r", b"100 %\r\nnext\r\n\r\n"])[0] == b"100 %\nnext\n\n"
+    assert relay([b"  0 %\r 50 %\r", b"100 %\r\nnext\r\n\r\n"])[0] == b"100 %\nnext\n \n"
 
 
 @given(st.lists(st.text("ab\r\n")))
 def test_carriage_returns_mean_the_same_however_the_output_is_cut(chunks):
     data = "".join(chunks).encode()
-    states = (line.rstrip(b"\r").split(b"\r")[-1] + b"\n" for line in data.split(b"\n"))
-    expected = b"".join(states)
+    states = [line.rstrip(b"\r").split(b"\r")[-1] or b" " for line in data.split(b"\n")]
     written, _ = relay([chunk.encode() for chunk in chunks])
-    assert written in {expected, expected.removesuffix(b"\n")}
+    assert written in {b"".join(state + b"\n" for state in some) for some in (states, states[:-1])}
 
 
 def test_a_long_progress_bar_shows_its_last_state_and_no_more_is_kept():
@@ -90,8 +90,8 @@ def test_what_is_not_utf8_is_replaced():
     assert relay([b"caf\xe9 \xff\n"])[0].decode() == "caf� �\n"
 
 
-def test_colours_and_empty_lines_stay():
-    assert relay([b"\x1b[32mok\x1b[0m\n\n\n"])[0] == b"\x1b[32mok\x1b[0m\n\n\n"
+def test_colours_stay_and_empty_lines_have_a_space_that_cloudwatch_takes():
+    assert relay([b"\x1b[32mok\x1b[0m\n\n\n"])[0] == b"\x1b[32mok\x1b[0m\n \n \n"
 
 
 def test_a_line_of_a_megabyte_comes_through_and_a_longer_one_is_cut():

@@ -136,6 +136,38 @@ def test_who_misses_the_output_is_told_where_pages_were_made(checkout, wanted):
     assert raised.value.failure.fix.endswith("puts the site, such as 'generated/de' or 'generated/en'.")
 
 
+@pytest.fixture
+def depths(checkout):
+    """Folders deeper than Python recurses."""
+    folders = [checkout / "dist"]
+    folders[0].mkdir()
+    for _ in range(1200):
+        folders.append(folders[-1] / "d")
+        folders[-1].mkdir()
+    yield
+    for folder in reversed(folders):
+        folder.rmdir()  # pytest would recurse
+
+
+@pytest.mark.usefixtures("depths")
+def test_folders_that_are_very_deep_are_the_users_fault_at_most(checkout):
+    with pytest.raises(StepFailed) as raised:
+        output(checkout, wanted="web", framework=VITE)
+    assert raised.value.failure.code == Code.OUTPUT_MISSING
+    assert output(checkout, framework=VITE) == "dist"
+    with pytest.raises(StepFailed) as raised:
+        listed(checkout, "dist")
+    assert raised.value.failure.code == Code.SITE_TOO_LARGE
+
+
+def test_page_of_the_project_itself_may_be_what_was_made(checkout):
+    write(checkout, AFTER, "index.html", ".cache/index.html")
+    with pytest.raises(StepFailed) as raised:
+        output(checkout, framework=VITE)
+    assert raised.value.failure.fix.endswith("puts the site, such as '.'.")
+    assert output(checkout, wanted=".", framework=VITE) == "."
+
+
 def test_without_a_build_the_sources_are_published(checkout):
     write(checkout, BEFORE, "docs/x.html")
     with pytest.raises(StepFailed):

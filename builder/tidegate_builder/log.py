@@ -1,6 +1,7 @@
 """The build's log on stdout: masked, in whole lines, bounded."""
 
 import os
+import re
 from collections import deque
 
 from tidegate_builder.advice import Symptoms
@@ -14,6 +15,7 @@ LAST_LINES = 20
 LAST_LINE_CHARACTERS = 500
 
 CUT = b" ... (line cut)"
+_EMPTY = re.compile(rb"^(?=\n)", re.MULTILINE)  # CloudWatch takes no empty lines, and its driver leaves them out
 FLOODED = "==> This log is full (100,000 lines or 20 MB): the build goes on, the rest of its output is not kept"
 
 
@@ -123,7 +125,7 @@ class CommandOutput:
         text = text.decode(errors="replace").encode()
         self._last.extend(text[-LAST_LINES * MAX_LINE_BYTES :].split(b"\n")[-LAST_LINES - 1 : -1])
         self.symptoms.look_at(text)
-        self._log.lines(text)
+        self._log.lines(_EMPTY.sub(b" ", text) if b"\n\n" in text or text.startswith(b"\n") else text)
 
     def _bounded(self, line: bytes, cut: bool) -> bytes:
         if cut:  # its end may hold the first half of a secret

@@ -4,6 +4,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -116,10 +117,33 @@ def _inside(path: Path, project: Project) -> bool:
 
 
 def _changed_since(directory: Path, moment: int) -> bool:
-    for path, folders, files in os.walk(directory):
-        folders[:] = [name for name in folders if name not in NEVER and name != "node_modules"]
-        if any(os.lstat(entry).st_mtime_ns > moment for entry in (path, *(f"{path}/{name}" for name in files))):
+    for folder, entries in _folders(directory):
+        files = (entry.path for entry in entries if not entry.is_dir())
+        if any(_is_newer(path, moment) for path in (folder, *files)):
             return True
+    return False
+
+
+def _folders(top: Path) -> Iterator[tuple[str, list["os.DirEntry[str]"]]]:
+    """Yield a folder and those below it, and what is in each; links are not followed, what is not there is skipped."""
+    left = [os.fspath(top)]  # not by recursion: somebody's folders may be a thousand deep
+    while left:
+        folder, entries = left.pop(), []
+        with suppress(OSError):
+            entries = _entries(folder)
+        yield folder, entries
+        inner = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        left += [entry.path for entry in inner if entry.name not in NEVER and entry.name != "node_modules"]
+
+
+def _entries(folder: str | Path) -> list["os.DirEntry[str]"]:
+    with os.scandir(folder) as found:
+        return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_newer(path: str, moment: int) -> bool:
+    with suppress(OSError):
+        return os.lstat(path).st_mtime_ns > moment
     return False
 
 
@@ -133,10 +157,13 @@ def _missing(message: str, project: Project, framework: Framework | None, built_
 
 def _new_pages(project: Project, moment: int) -> Iterator[str]:
     """Find directories with a page that the build wrote, as one would give them in the settings."""
-    for path, folders, files in os.walk(project.directory):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "node_modules")
-        if any(page in files and os.lstat(f"{path}/{page}").st_mtime_ns > moment for page in PAGES):
-            yield repr(os.path.relpath(path, project.directory))
+    for folder, entries in _folders(project.directory):
+        path = os.path.relpath(folder, project.directory)
+        pages = (entry.path for entry in entries if entry.name in PAGES and entry.is_file())
+        if not any(_is_newer(page, moment) for page in pages):
+            continue
+        if path == "." or not any(part.startswith(".") for part in path.split("/")):
+            yield repr(path)
 
 
 def list_files(directory: Path, project: Project, limits: Limits, note: Callable[[str], None]) -> list[SiteFile]:
@@ -175,12 +202,13 @@ def _check_limits(files: list[SiteFile], limits: Limits) -> None:
         )
     if size > limits.site_bytes:
         raise failed(Code.SITE_TOO_LARGE, f"The site has {size:,} bytes; {limits.site_bytes:,} are allowed.", fix)
-    if len(longest.path.encode()) > MAX_KEY_BYTES:
-        raise failed(
-            Code.SITE_TOO_LARGE,
-            f"A file's path has more than {MAX_KEY_BYTES} bytes: {longest.path[:80]}...",
-            "Shorten the path.",
-        )
+    _check_path(longest.path)
+
+
+def _check_path(path: str) -> None:
+    if len(path.encode(errors="replace")) > MAX_KEY_BYTES:
+        message = f"A file's path has more than {MAX_KEY_BYTES} bytes: {_printable(path[:80])}..."
+        raise failed(Code.SITE_TOO_LARGE, message, "Shorten the path.")
 
 
 def _walk(
@@ -191,13 +219,14 @@ def _walk(
     if real in above:
         notes.append(f"Left out {path}: a link to a folder it is in")
         return
-    for entry in os.scandir(folder):
+    for entry in _entries(folder):
         name = f"{path}/{entry.name}" if path else entry.name
         reason = _reason_to_leave_out(entry, checkout, source)
         if reason is not None:
             if reason:
                 notes.append(f"Left out {_printable(name)}: {reason}")
         elif entry.is_dir():
+            _check_path(name)
             yield from _walk(top, Path(entry.path), name, checkout, source, notes, (*above, real))
         else:
             yield SiteFile(Path(entry.path), normalize(name), entry.stat().st_size)

@@ -458,6 +458,15 @@ def test_an_accepted_directory_stays_inside(text: str) -> None:
     assert accepted[0] not in "-~/"
 
 
+def test_output_directory_may_be_the_projects_own() -> None:
+    for text, normal in (("", None), (".", "."), ("./", "."), ("a/..", "."), ("dist/", "dist"), ("./a//b", "a/b")):
+        assert fields.output_directory(text) == normal
+    assert parse(outputDirectory=".").settings.output_directory == "."
+    for text in ("..", "/dist", ".git"):
+        with pytest.raises(ValueError, match="relative path"):
+            fields.output_directory(text)
+
+
 @pytest.mark.parametrize(
     "text", ["npm run build", "  make  ", "a && b; c | d > e", "echo $HOME `x`", "a\tb", "é", "x" * 1000]
 )

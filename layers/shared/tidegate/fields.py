@@ -59,6 +59,11 @@ def directory(value: Any) -> str | None:
     return None if path == "." else path
 
 
+def output_directory(value: Any) -> str | None:
+    """Check and normalise where a build puts the site; the project's own directory is `.`, an empty text is `None`."""
+    return None if value == "" else directory(value) or "."
+
+
 def command(value: Any) -> str:
     """Check a shell command of the user's: one line of text."""
     text = _text(value, MAX_COMMAND).strip()

@@ -111,7 +111,7 @@ def _build_rules() -> dict[str, Callable[[Any], Any]]:
         "rootDirectory": fields.directory,
         "installCommand": fields.command,
         "buildCommand": fields.command,
-        "outputDirectory": fields.directory,
+        "outputDirectory": fields.output_directory,
         "env": fields.env,
         "cpu": fields.whole_number,
         "memory": fields.whole_number,
