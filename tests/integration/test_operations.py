@@ -18,26 +18,28 @@ from scripts.events import BUILD, SITES_URL, cases, set_up
 from tests.collector import Answer, Collector
 from tests.fakes import FakeEcs, client_error
 from tests.integration.test_event_files import CONTEXT
+from tests.integration.test_sealing import FakeCloudWatch
 from tests.unit.test_template import FUNCTIONS, SOURCE, of_type, properties, target
-from tidegate import aws, builds, lifecycle, queueing, reconciling, sealing, service, sink, slots, watching
+from tidegate import aws, builds, lifecycle, notes, queueing, reconciling, sealing, service, sink, slots, watching
 from tidegate.status import Status
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 ALARMS = of_type("AWS::CloudWatch::Alarm")
-_NUMBERS = {9: "nine", 10: "ten", 11: "eleven"}
+_NUMBERS = {10: "ten", 11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen"}
 STACK = "tidegate-of-the-test"
 STACK_NAME = {"Ref": "AWS::StackName"}
 NOW = datetime(2026, 11, 21, 7, 30, tzinfo=UTC)
 EVENTS = {case.name.removeprefix("task-state-change-"): case.event() for case in cases()}
 
-# What AWS's services write themselves, and the dimension they write it with.
+# What AWS's services write themselves, and the dimensions they write it with.
 AWS_METRICS = {
-    "AWS/SQS": ("QueueName", {"ApproximateNumberOfMessagesVisible"}),
-    "AWS/Lambda": ("FunctionName", {"Errors", "Throttles", "Duration", "DestinationDeliveryFailures"}),
-    "AWS/DynamoDB": ("TableName", {"ReadThrottleEvents", "WriteThrottleEvents"}),
+    "AWS/SQS": (["QueueName"], {"ApproximateNumberOfMessagesVisible"}),
+    "AWS/Lambda": (["FunctionName"], {"Errors", "Throttles", "Duration", "DestinationDeliveryFailures"}),
+    "AWS/DynamoDB": (["TableName"], {"ReadThrottleEvents", "WriteThrottleEvents"}),
+    "AWS/Logs": (["LogGroupName", "DestinationType", "FilterName"], {"DeliveryErrors", "DeliveryThrottling"}),
     "AWS/ApiGateway": (
-        "ApiId",
+        ["ApiId"],
         {"Count", "4xx", "5xx", "ConnectCount", "MessageCount", "ClientError", "IntegrationError", "ExecutionError"},
     ),
 }
@@ -68,6 +70,7 @@ def written(
     ecs.answers.append(client_error("Moonshine", "RunTask is drunk"))
     lifecycle.start(waiting, NOW, "api")
     sweep(monkeypatch)
+    seal_with_a_gap(monkeypatch)
     send_lines(set_environment)
     return {metric for line in capsys.readouterr().out.splitlines() for metric in read_line(line)}
 
@@ -77,6 +80,15 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     app = importlib.import_module("functions.reconciler.app")
     monkeypatch.setattr(app, "_now", lambda: NOW)
     app.handler({}, CONTEXT)
+
+
+def seal_with_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let CloudWatch show the first lines of a log, and then no more for an hour."""
+    cloudwatch = FakeCloudWatch()
+    cloudwatch.lines, cloudwatch.page, cloudwatch.fault = ["one", "two", "three"], 2, (1, client_error("Down", "no"))
+    monkeypatch.setattr(aws, "logs", lambda: cloudwatch)
+    notes.watch(notes.Watch("0123456789abcdef0123456789abcdef", ended_at=NOW - timedelta(hours=1)), NOW)
+    sealing.sweep(NOW)
 
 
 def send_lines(set_environment: Any) -> None:
@@ -154,7 +166,7 @@ def shown() -> Iterator[tuple[str, str, dict[str, str]]]:
 
 def test_alarms_watch_metrics_that_are_written(written: set[Metric]) -> None:
     ours = {(metric, frozenset(found)) for _, namespace, metric, found in alarmed() if namespace == "Tidegate"}
-    assert len(ours) == 4
+    assert len(ours) == 6
     assert ours <= written
 
 
@@ -183,13 +195,13 @@ def test_rows_are_this_stacks() -> None:
         assert properties(name)["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"] == STACK_NAME
 
 
-def test_metrics_of_aws_have_their_own_dimension() -> None:
+def test_metrics_of_aws_have_their_own_dimensions() -> None:
     rows = [(namespace, metric, found) for _, namespace, metric, found in alarmed()] + list(shown())
     for namespace, metric, found in rows:
         if namespace != "Tidegate":
-            dimension, names = AWS_METRICS[namespace]
+            dimensions, names = AWS_METRICS[namespace]
             assert metric in names
-            assert list(found) == [dimension]
+            assert list(found) == dimensions
 
 
 def test_dimensions_take_their_values_from_fixed_lists() -> None:
@@ -230,7 +242,7 @@ def test_alarm_says_where_to_and_what_missing_data_means(name: str) -> None:
 
 
 def test_few_alarms() -> None:
-    assert len(list(alarmed())) <= 11, "an account has ten for nothing; docs/operations.md counts them"
+    assert len(list(alarmed())) <= 14, "an account has ten for nothing; docs/operations.md counts them"
     assert f"{_NUMBERS[len(ALARMS)]} alarms\non {_NUMBERS[len(list(alarmed()))]} metrics" in DOC
 
 

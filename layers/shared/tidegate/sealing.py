@@ -16,7 +16,7 @@ from tidegate import batches, builds, chunks, cloudwatch, notes, subscription
 from tidegate.aws import FAULTS, LONGEST_CALL
 from tidegate.exceptions import Unavailable
 from tidegate.model import Task
-from tidegate.observability import logger
+from tidegate.observability import count, logger, measure
 from tidegate.settings import settings
 
 _CLOSING = ("==> Ready: ", "==> What to do: ")  # the builder's last line
@@ -26,12 +26,16 @@ _PAGES = 30  # of CloudWatch's that one look reads, and one sweep before it leav
 
 
 class _Fetched(Struct):
-    """How far a look came: up to the line `last`, of the time `since`; `whole` if that was all."""
+    """How far a look came: up to the line `last`, of the time `since`; `whole` if that was all.
+
+    It has stored so many lines as were `missed`.
+    """
 
     since: int
     last: str | None
     whole: bool = True
     pages: int = 0
+    missed: int = 0
 
 
 def see_end(task: Task, now: datetime) -> None:
@@ -125,6 +129,9 @@ def _look(
     """Compare a log with CloudWatch's and seal it if it is whole; returns what there is to remember, and if it was."""
     known, _ = chunks.stored_ids(watch.task_id)
     fetched = _fetch(watch, known, now, seconds_left)
+    if fetched.missed:
+        logger.info("missed lines stored", task=watch.task_id, lines=fetched.missed)
+        measure({"MissedLines": fetched.missed})
     known, last = chunks.stored_ids(watch.task_id)
     after = replace(
         watch,
@@ -159,7 +166,7 @@ def _fetch(watch: notes.Watch, known: set[str], now: datetime, seconds_left: Cal
                     events = tuple(batches.Event(line.id, line.timestamp, line.message) for line in gap)
                     batch = batches.Batch("DATA_MESSAGE", cloudwatch.stream_of(watch.task_id), events)
                     chunks.put(batch, now, fetched=True)
-                    logger.info("missed lines stored", task=watch.task_id, lines=len(events))
+                    fetched.missed += len(events)
             fetched.pages += 1
             if page:
                 fetched.since, fetched.last = page[-1].timestamp, page[-1].id
@@ -178,3 +185,5 @@ def _seal(look: notes.Watch, new: notes.Seal, now: datetime) -> None:
     if notes.get_seal(look.task_id) != new:
         notes.seal(look, new, now)
         logger.info("log sealed", task=look.task_id, lines=new.lines, gap=new.reason)
+        if new.reason:
+            count("LogGaps")
