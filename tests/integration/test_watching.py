@@ -1,5 +1,6 @@
 """The live log against moto and viewers that are told what to do."""
 
+import json
 import random
 import threading
 import time
@@ -20,6 +21,7 @@ from tests.integration.test_logs import send as store
 from tidegate import aws, builds, chunks, connections, frames, logs, notes, reading, watching
 from tidegate.connections import Subscription
 from tidegate.exceptions import InvalidRequest, NotFound, TooManySubscriptions
+from tidegate.model import LogLine
 from tidegate.settings import Settings
 from tidegate.sheets import Log
 from tidegate.status import Status
@@ -304,6 +306,16 @@ def test_lines_that_do_not_get_smaller_come_as_they_are(clock: Clock, viewers: F
     forward(enumerate(texts[2:], 2), clock)
     assert lines(viewers) == texts
     assert all("lines" in frame or len(frame["gzip"]) <= frames.LARGEST for frame in viewers.frames["a"])
+
+
+def test_lines_between_long_cursors_come_in_frames_of_which_the_last_moves_the_cursor() -> None:
+    found = [LogLine(event_id(number), number, "x" * 1000) for number in range(90)]
+    after, cursor = "a" * 20_000, "c" * 20_000
+    sent = [json.loads(frame) for frame in frames.lines(BUILD.id, after, cursor, found) if len(frame) <= frames.LARGEST]
+    assert [line["id"] for frame in sent for line in frame["lines"]] == [line.id for line in found]
+    assert {frame["after"] for frame in sent} == {after}
+    assert [frame["cursor"] for frame in sent] == [*[after] * (len(sent) - 1), cursor]
+    assert len(sent) > 1
 
 
 @pytest.mark.parametrize(
