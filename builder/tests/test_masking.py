@@ -39,6 +39,15 @@ secrets = st.text(st.characters(exclude_categories=("Cc", "Cs", "Z")), min_size=
         SECRET.replace("\\", "\\\\").replace('"', r"\u0022").replace("/", r"\u002F").replace("+", r"\u002B"),
         quote(quote(SECRET, safe=""), safe=""),
         html.escape(SECRET),
+        quote(base64.b64encode(SECRET.encode()), safe=""),
+        json.dumps(base64.b64encode(SECRET.encode()).decode()).replace("/", r"\/")[1:-1],
+        base64.b64encode(quote(SECRET, safe="").encode()).decode(),
+        base64.b64encode(quote(SECRET, safe="!'()*").encode()).decode(),  # encodeURIComponent
+        base64.b64encode(quote_plus(SECRET).encode()).decode(),
+        base64.b64encode(json.dumps(SECRET)[1:-1].encode()).decode(),
+        base64.b64encode(json.dumps(SECRET, ensure_ascii=False)[1:-1].encode()).decode(),
+        base64.b64encode(json.dumps(SECRET)[1:-1].replace("/", r"\/").encode()).decode(),
+        base64.b64encode(json.dumps(SECRET, ensure_ascii=False)[1:-1].replace("&", r"\u0026").encode()).decode(),
     ],
 )
 def test_each_form_of_a_secret_is_masked(form):
@@ -91,6 +100,9 @@ def test_secrets_that_repeat_themselves_are_looked_for_in_bounded_time():
 
 def test_secrets_that_overlap_are_masked_together():
     assert Mask(["abcdefgh", "efghijkl"]).text("abcdefghijkl abcdefgh") == "*** ***"
+    encoded = quote(base64.b64encode(b"??????~~~~~~>>>>>>"), safe="")
+    assert "%2" in encoded
+    assert Mask(["??????~~~", "~~~~~~>>>>>>", encoded[-12:-4]]).text(f"{encoded} {encoded}") == "*** ***"
 
 
 def test_patterns_are_made_of_the_secrets_alone_that_are_in_the_text(monkeypatch):
@@ -108,13 +120,46 @@ def test_white_space_that_a_shell_joined_hides_nothing():
     assert Mask(["two  spaces\nand a line"]).text("x two spaces and a line x") == "x *** x"
 
 
-@given(secrets, st.binary(max_size=5), st.binary(max_size=5))
-def test_base64_hides_a_secret_at_any_alignment(secret, before, after):
-    encoded = base64.b64encode(before + secret.encode() + after).decode()
+FORMS = r"{0:c} %{0:02X} %{0:02x} %25{0:02X} %2525{0:02x} \{0:c} \\{0:c} "
+FORMS += r"\u{0:04X} \u{0:04x} \\\u{0:04x} \x{0:02X} &#{0}; &#x{0:X}; &#x{0:x};"
+ESCAPES = [{character: form.format(ord(character)) for character in "+/=-_"} for form in FORMS.split()]
+for characters in ESCAPES[5:7]:  # backslashes are before slashes alone
+    characters.update({character: character for character in "+=-_"})
+
+
+@given(
+    secrets,
+    st.binary(max_size=5),
+    st.binary(max_size=5),
+    st.sampled_from(
+        (
+            lambda text: text,
+            lambda text: quote(text, safe=""),
+            lambda text: quote(text, safe="!'()*"),
+            lambda text: json.dumps(text)[1:-1],
+            lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+        )
+    ),
+    st.sampled_from((base64.b64encode, base64.urlsafe_b64encode)),
+    st.sampled_from(ESCAPES),
+)
+def test_base64_hides_a_secret_at_any_alignment_and_escaped(secret, before, after, inside, encode, escapes):
+    encoded = encode(before + inside(secret).encode() + after).decode()
+    encoded = "".join(escapes.get(character, character) for character in encoded)
     masked = Mask([secret]).text(encoded)
     assert masked.count("***") == 1
+    for character, escape in escapes.items():
+        masked = masked.replace(escape, character)
     # Of the secret's own characters only those that share bits with its neighbours may be left.
     assert len(masked) - 3 <= len(base64.b64encode(before)) + len(base64.b64encode(after)) + 4
+
+
+def test_what_is_beside_escaped_base64_stays():
+    secret = "~~~???>>>" * 2
+    for escapes in ESCAPES:
+        encoded = "".join(escapes.get(character, character) for character in base64.b64encode(secret.encode()).decode())
+        beside = "".join(escapes.values())
+        assert Mask([secret]).text(f"é{beside} {encoded} {beside}\n{beside}") == f"é{beside} *** {beside}\n{beside}"
 
 
 @given(secrets, st.text(), st.text())
@@ -125,7 +170,10 @@ def test_a_secret_is_never_in_the_masked_text(secret, before, after):
     assert secret.encode() not in Mask([secret]).apply(text).replace(b"***", b"\0")
 
 
-@given(st.text(st.characters(codec="utf-8")))
+look_alikes = st.lists(st.sampled_from(["%2F", "%252b", "\\/", r"\u002F", "&#x2F;", "%", "\\", "/+", "a-se", "A" * 60]))
+
+
+@given(st.text(st.characters(codec="utf-8")) | look_alikes.map("".join))
 def test_text_without_secrets_stays_as_it_is(text):
     if "://" not in text:
         assert Mask(["a-secret-that-is-not-there"]).text(text) == text
@@ -192,6 +240,10 @@ def test_wrapped_base64_in_json_is_masked():
     masked = Mask([secret]).text(json.dumps({"content": wrapped(b"user:" + secret.encode(), 60)}))
     assert masked.startswith(r'{"content": "dXNlcjp***\n***\n***')
     assert len(masked) < 50
+    secret = "ÿ~>?" * 20
+    for slash in (r"\/", r"\u002F"):
+        masked = Mask([secret]).text(json.dumps(wrapped(b"user:" + secret.encode(), 76)).replace("/", slash))
+        assert masked == r'"dXNlcjr***\n***\n"'
 
 
 def test_wrapped_base64_of_other_things_stays():

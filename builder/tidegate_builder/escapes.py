@@ -1,12 +1,15 @@
 """A text as programs print it: plain, or with some characters escaped."""
 
+import json
 import re
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 # Unless it is one of these, a character may be escaped; so they are the same however the text is printed.
 PLAIN = re.compile(r"[A-Za-z0-9._~-]+")
 FOREIGN = re.compile(r"[\u0080-\ud7ff\ue000-\uffff]+")
 TELLING_LENGTH = 4  # shorter ones are in many texts
+# What a URL, encodeURI and encodeURIComponent leave as they are.
+SAFE = ("", "/", ";,/?:@&=+$!'()*#", "!'()*")
 # What is escaped by itself; backslashes with what follows them, as an escape starts with more of them.
 TOKENS = re.compile(rf"({PLAIN.pattern})|(\\+)(.?)|(.)", re.DOTALL)
 LONGEST_ESCAPE = 8  # for each byte of the character: \\\u0026
@@ -41,6 +44,16 @@ def longest_form(text: str) -> int:
     """Return how many bytes the text's longest escaped form has at most."""
     plain = sum(map(len, PLAIN.findall(text)))
     return plain + LONGEST_ESCAPE * (len(text.encode()) - plain)
+
+
+def escaped_forms(text: str) -> set[str]:
+    """Return the text as it is, and as usual programs escape all of it for URLs and JSON."""
+    in_json = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    in_json |= {form.replace("/", r"\/") for form in in_json}  # PHP
+    in_json |= {  # Go and Rails
+        form.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e") for form in in_json
+    }
+    return {text, quote_plus(text), *(quote(text, safe=safe) for safe in SAFE), *in_json}
 
 
 def escaped_pattern(text: str) -> re.Pattern[bytes]:

@@ -1,4 +1,4 @@
-"""Secrets in base64: at any place of what was encoded, in one line or wrapped over several."""
+"""Secrets in base64: at any place of what was encoded, in one line or wrapped over several, also escaped."""
 
 import base64
 import re
@@ -6,16 +6,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from tidegate_builder.needles import Needles
+from tidegate_builder.unescaped import LONGEST_ESCAPE, Unescaped
 
 SHORTEST_WRAP = 60  # Ruby's; other programs wrap at 64 or 76 characters
 EDGE = 4  # characters of a secret at the edge of a line; fewer are two of its bytes at most, and may be there by chance
 SAMPLE = 16
 NEEDLE = 32
+TELLING_LENGTH = 12  # of a shorter part there may be many in a text
 
 Span = tuple[int, int]
+Encoding = tuple[bytes, bytes]  # a secret's own characters, and with the padding
 
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _SHAPE = bytes(ord("A") if re.match(rb"[\w+/-]", bytes([byte])) else ord(" ") for byte in range(256))
+_ESCAPED_SHAPE = bytes(ord("A") if chr(byte) in "%\\&#;" else _SHAPE[byte] for byte in range(256))
 _LONG = re.compile(rb"(?:\\[nr])?([\w+/-]{60,})")
 _NEXT_LINE = rb"(?:[^\n]*[^\w\n+/-])?([\w+/-]+)[^\w\n+/-]*(?=\n|\Z)"  # its last word: a prefix may stand before
 _AT_START = re.compile(_NEXT_LINE)
@@ -28,23 +32,37 @@ class InBase64:
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         encodings = {encoding for secret in secrets for encoding in _encodings(secret)}
-        self.longest = max((len(whole) for _, whole in encodings), default=0)
-        self._forms = Needles((own[:NEEDLE], (own, whole)) for own, whole in encodings)
+        self.longest = max((_longest_form(whole) for _, whole in encodings), default=0)
+        self._longest_plain = max((len(whole) for _, whole in encodings), default=0)
+        self._forms = Needles((_telling_part(own), (own, whole)) for own, whole in encodings)
         self._starts: dict[bytes, list[bytes]] = defaultdict(list)
         self._ends: dict[bytes, list[bytes]] = defaultdict(list)
         for own, _ in encodings:
             self._starts[own[:EDGE]].append(own)
             self._ends[own[-EDGE:]].append(own)
         self._edges = self._starts.keys() | self._ends.keys()
-        self._all = b" ".join(own for own, _ in encodings)
-        self._samples = {self._all[start : start + SAMPLE] for start in range(0, len(self._all), SAMPLE)}
+        self._by_sample: dict[bytes, list[bytes]] = {}
+        for own in {own for own, _ in encodings if len(own) >= SHORTEST_WRAP}:
+            for sample in {own[start : start + SAMPLE] for start in range(0, len(own), SAMPLE)}:
+                self._by_sample.setdefault(sample, []).append(own)
 
     def spans(self, text: bytes, goes_on: bool) -> Iterator[Span]:
         """Yield where secrets are in some lines; `goes_on`: what `may_go_on` said of the lines before."""
-        if not self._all:
+        if not self._edges:
             return
         standard = text.translate(_STANDARD)
-        for own, whole in set(self._forms.found(standard)):
+        forms = set(self._forms.found(standard))
+        yield from self._plain_spans(text, standard, forms, goes_on)
+        if not forms and b"A" * SHORTEST_WRAP not in text.translate(_ESCAPED_SHAPE):
+            return
+        unescaped = Unescaped(text)
+        if unescaped:
+            standard = unescaped.text.translate(_STANDARD)
+            for start, end in self._plain_spans(unescaped.text, standard, forms, goes_on):
+                yield unescaped.place(start), unescaped.place(end)
+
+    def _plain_spans(self, text: bytes, standard: bytes, forms: Iterable[Encoding], goes_on: bool) -> Iterator[Span]:
+        for own, whole in forms:
             start = standard.find(own)
             while start >= 0:
                 end = start + len(whole if standard.startswith(whole, start) else own)
@@ -65,22 +83,32 @@ class InBase64:
             if edge not in self._edges:
                 continue
             # Not longer than a secret: copies of a long word at each of its places would take minutes.
-            if len(word) - start <= self.longest and any(own.startswith(word[start:]) for own in self._starts[edge]):
+            if len(word) - start <= self._longest_plain and any(
+                own.startswith(word[start:]) for own in self._starts[edge]
+            ):
                 yield start, len(word)
-            if end <= self.longest and any(own.endswith(word[:end]) for own in self._ends[edge]):
+            if end <= self._longest_plain and any(own.endswith(word[:end]) for own in self._ends[edge]):
                 yield 0, end
 
     def _is_inside(self, word: bytes) -> bool:
         # The samples spare a search through all secrets for each line of somebody's picture.
-        return any(word[start : start + SAMPLE] in self._samples for start in range(SAMPLE)) and word in self._all
+        samples = {word[start : start + SAMPLE] for start in range(SAMPLE)}
+        return any(word in own for sample in samples for own in self._by_sample.get(sample, ()))
 
 
 def may_go_on(text: bytes) -> bool:
     """Tell whether the last of these lines ends like a line of wrapped base64."""
-    return _LONG_AT_END.search(text, text.rfind(b"\n", 0, -1) + 1) is not None
+    last = text[text.rfind(b"\n", 0, -1) + 1 :]
+    return any(_LONG_AT_END.search(line) for line in (last, Unescaped(last).text))
 
 
-def _encodings(secret: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _telling_part(own: bytes) -> bytes:
+    """Return what is the same where the rest is escaped; the first one, which those of one secret have in common."""
+    parts = re.split(rb"[+/]", own)
+    return next((part for part in parts if len(part) >= TELLING_LENGTH), max(parts, key=len))[:NEEDLE]
+
+
+def _encodings(secret: bytes) -> Iterator[Encoding]:
     """Yield base64 of a secret for the three places it can start at: its own characters, and with the padding."""
     for offset in range(3):
         # Bytes before and after the secret in the same text change the first and the last characters only.
@@ -88,6 +116,11 @@ def _encodings(secret: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = (0, 2, 3)[offset]
         end = len(encoded) - (0, 3, 2)[(offset + len(secret)) % 3]
         yield encoded[start:end], encoded[start:]
+
+
+def _longest_form(encoded: bytes) -> int:
+    escaped = sum(map(encoded.count, (b"+", b"/", b"=")))
+    return len(encoded) + (LONGEST_ESCAPE - 1) * escaped
 
 
 def _wrapped_words(text: bytes, goes_on: bool) -> Iterator[Span]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from tidegate_builder.escapes import escaped_pattern, longest_form, telling_parts
+from tidegate_builder.escapes import escaped_forms, escaped_pattern, longest_form, telling_parts
 from tidegate_builder.in_base64 import InBase64, Span
 from tidegate_builder.needles import Needles
 
@@ -73,9 +73,10 @@ def _parts(value: str) -> set[str]:
 
 
 def _encoded_parts(value: str) -> set[bytes]:
-    """Return what to hide of a value in base64: also all of it with the white space around it."""
+    """Return what to hide of a value in base64: also all of it with the white space around it, and escaped before."""
     parts = _parts(value)
-    return {part.encode() for part in (parts | {value} if value.strip() in parts else parts)}
+    parts = parts | {value} if value.strip() in parts else parts
+    return {form.encode() for part in parts for form in escaped_forms(part)}
 
 
 def _replaced(text: bytes, spans: Iterable[Span]) -> bytes:
