@@ -277,7 +277,106 @@ def test_a_longer_secret_is_masked_as_a_whole_when_it_holds_a_shorter_one():
         ('{"url":"https://h:80","mail":"me@x"}', '{"url":"https://h:80","mail":"me@x"}'),
         (r'"{\"url\":\"https://h:80\",\"mail\":\"me@x\"}"', r'"{\"url\":\"https://h:80\",\"mail\":\"me@x\"}"'),
         ("see https://example.com/?mail=a@b.c", "see https://example.com/?mail=a@b.c"),
+        ("postgres://me:p#ss@host/db", "postgres://***@host/db"),
+        ("postgres://me:p?s#s@host/db", "postgres://***@host/db"),
+        ("https://me:1234#x@host", "https://***@host"),
+        (r'"https:\/\/me:p\u0023s\\s@host\/db"', r'"https:\/\/***@host\/db"'),
+        ("https:&#x2F;&#x2F;me:p&#x3D;ss@host&#x2F;", "https:&#x2F;&#x2F;***@host&#x2F;"),
+        ("https:&#47;&#47;me:p#ss@host&#47;@x", "https:&#47;&#47;***@host&#47;@x"),
+        ("https://me:p&#39;ss@host", "https://***@host"),
+        ("?to=https%253A%252F%252Fme%253Apa%252526ss%2540host%252F", "?to=https%253A%252F%252F***%2540host%252F"),
+        ("?to=https%3A%2F%2Fme%3Apa%2523ss%40host", "?to=https%3A%2F%2F***%40host"),
+        ("?to=https%3A%2F%2Fme%3Apa%23ss%40host", "?to=https%3A%2F%2F***%40host"),
+        ("?to=https:%2f%2fme:pass%40host&mail=a%40b", "?to=https:%2f%2f***%40host&mail=a%40b"),
+        ("//me:pa55word@host/x", "//***@host/x"),
+        ("src='//me:p#ss@host/x'", "src='//***@host/x'"),
+        (r'"\/\/me:pa55word@host\/x"', r'"\/\/***@host\/x"'),
+        ("=&#x2F;&#x2F;me:pa55word@host", "=&#x2F;&#x2F;***@host"),
     ],
 )
 def test_credentials_in_urls_are_masked(line, masked):
     assert Mask([]).text(line) == masked
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "// mail bob:alice@example.com",
+        "//bob alice:x@example.com",
+        "a//b:c@d",
+        "at a (/app//b:c@d)",
+        "node_modules//@scope/pkg@1.2.3",
+        "//@scope:pkg@1.2.3",
+        "//localhost:4873/:_authToken=x@y",
+        "//example.com:80 me@x",
+        "x //# sourceMappingURL=a:b@c",
+        "//#a:b@c",
+        "//:b@c",
+        "//b:@c",
+        "http://localhost:3000?mail=a@b.c",
+        "http://[::1]:3000?mail=a@b.c",
+        "(http://localhost:3000#a)(b@c)",
+        "http://localhost:3000/#/me@x",
+        '{"a":"http://h:80#x","mail":"me@x"}',
+        r"{\"a\":\"http://h:80#x\",\"mail\":\"me@x\"}",
+        r"http://h:80?x\nme@x",
+        "{&#34;url&#34;:&#34;https://h:80&#34;,&#34;mail&#34;:&#34;me@x&#34;}",
+        "https:&#x2F;&#x2F;example.com&#x2F;@scope",
+        "https:&#47;&#47;h:80&#47;@scope",
+        "?to=http%3A%2F%2Flocalhost%3A3000%3Fmail%3Da%40b",
+        "?to=https%253A%252F%252Fexample.com%252F%2540scope",
+        "GET https://example.com/@scope%2fname@1.2.3 100%",
+    ],
+)
+def test_what_looks_like_credentials_stays(line):
+    assert Mask([]).text(line) == line
+
+
+SIGNS = [
+    ":",
+    "/",
+    "//",
+    "://",
+    "@",
+    "#",
+    "?",
+    "%",
+    "25",
+    "%25",
+    "%3A",
+    "%2F",
+    "%252F",
+    "%40",
+    "%23",
+    "&",
+    "&#x2F;",
+    "&#39;",
+    "&#",
+]
+SIGNS += ["\\", "\\/", r"\u002F", r"\u0023", '"', "'", "<", ")", "]", ",", " ", "\n", "\n", "a", "1", "=", "p&quot;"]
+
+
+@given(st.lists(st.sampled_from(SIGNS)).map("".join))
+def test_lines_are_masked_one_by_one(text):
+    masked = Mask(["??????", "//a://a:"]).text(text).split("\n")
+    assert masked == [Mask(["??????", "//a://a:"]).text(line) for line in text.split("\n")]
+    assert all("@" in line or "40" in line for line in masked if "***@" in line or "***%" in line)
+
+
+@pytest.mark.parametrize(
+    "sign", [*SIGNS, "//a:", " //a:", "#?", ":&#x2F;&#x2F;", r":\/\/", ":%2F%2F", "%3A%252F%252F", '://a:"', "Ly8v%2F"]
+)
+def test_credentials_are_looked_for_in_bounded_time(sign):
+    mask = Mask(["//////", "a+" * 1000])
+    for before in (
+        "",
+        "://a:",
+        " //a:",
+        "https:&#x2F;&#x2F;a:",
+        r"https:\/\/a:",
+        "%3A%2F%2Fa%3A",
+        "%253A%252F%252Fa%253A",
+    ):
+        line = before + sign * (1_000_000 // len(sign))
+        assert Mask([]).text(line) == line or "@" in sign or "40" in sign
+        assert mask.text(before + sign * 10_000)

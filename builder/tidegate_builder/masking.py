@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
+from tidegate_builder.credentials import without_credentials
 from tidegate_builder.escapes import escaped_forms, escaped_pattern, longest_form, telling_parts
 from tidegate_builder.in_base64 import InBase64, Span
 from tidegate_builder.needles import Needles
@@ -14,15 +15,6 @@ MINIMUM_LENGTH = 6  # a shorter value would mask half of the log
 TRIVIAL = frozenset(
     {"undefined", "enabled", "disabled", "default", "production", "development", "staging", "preview", "testing"}
     | {"localhost", "verbose", "warning", "silent"}
-)
-# Also a name without a password: tokens are often put there. JSON may escape the slashes, and what ends such a name.
-_NAME = rb"[^\s/?#\"'<>\\]*(?:\\(?!\\{0,6}u00(?:2[23fF]|3[fF]))[^\s/?#\"'<>\\]*)*"
-# A password may hold quotes and brackets, but not where they end the URL, as in JSON: an @ further on is not the URL's.
-_NAME_AND_PASSWORD = rb"[^\s/?#\"'<>:\\]*:%s(?:[\"'<>](?![,:;)\]}>\s\\])%s)*" % (_NAME, _NAME)
-URL_CREDENTIALS = re.compile(rb"(:(?:\\{0,7}/|\\{1,7}u002[fF]){2})(?:%s|%s)@" % (_NAME_AND_PASSWORD, _NAME))
-# The same in a URL's parameter.
-ENCODED_URL_CREDENTIALS = re.compile(
-    rb"((?::|%3[aA])(?:/|%2[fF]){2})[^\s/?#\"'<>&%]*(?:%(?!2[023fF]|3[fF]|0[aAdD])[^\s/?#\"'<>&%]*)*(@|%40)"
 )
 
 
@@ -41,7 +33,7 @@ class Mask:
 
         `goes_on`: the line before may be wrapped base64 that goes on in the first one.
         """
-        return _without_credentials(_replaced(text, sorted(self._spans(text, goes_on))))
+        return without_credentials(_replaced(text, sorted(self._spans(text, goes_on))))
 
     def text(self, text: str) -> str:
         """Mask a string."""
@@ -88,11 +80,3 @@ def _replaced(text: bytes, spans: Iterable[Span]) -> bytes:
             pieces += text[done:start], MASK
         done = max(done, end)
     return b"".join(pieces) + text[done:]
-
-
-def _without_credentials(text: bytes) -> bytes:
-    if b"@" in text:
-        text = URL_CREDENTIALS.sub(rb"\1***@", text)
-    if b"%40" in text or b"%3A" in text or b"%3a" in text:
-        text = ENCODED_URL_CREDENTIALS.sub(rb"\1***\2", text)
-    return text

@@ -8,7 +8,7 @@ _SIGNS = (b"%2", b"%3", b"%5", b"\\/", b"\\u00", b"\\x", b"&#")  # quicker to lo
 _HEX = rb"(2[bBdDfF]|3[dD]|5[fF])"
 # Backslashes count from the first one of theirs: from each of many it would go on for ever.
 _ESCAPE = re.compile(
-    rb"%%(?:25)*+(?:%s)|\\(?<!\\\\)\\*+(?:(?:u00|x)%s|(/))|&#(?:[xX]%s|(4[357]|61|95));" % (_HEX, _HEX, _HEX)
+    rb"%%(?:25)*(?:%s)|\\(?<!\\\\)\\*+(?:(?:u00|x)%s|(/))|&#(?:[xX]%s|(4[357]|61|95));" % (_HEX, _HEX, _HEX)
 )
 _CHARACTERS = {b"2b": b"+", b"2d": b"-", b"2f": b"/", b"3d": b"=", b"5f": b"_", b"/": b"/"} | {
     b"%d" % character: bytes([character]) for character in b"+-/=_"
