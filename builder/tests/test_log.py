@@ -167,6 +167,14 @@ def test_a_secret_with_white_space_is_masked_in_the_builders_own_lines():
     assert log.written == b"==> Building with FOO='***' make\n"
 
 
+@pytest.mark.parametrize("word", [b"x", b"A/", b"%2B", b"\\u002F"])
+@pytest.mark.parametrize("end", [b") no-repeat", b"\x1b[31m" + b"y" * 300_000 + b".", b"", b"!"])
+def test_long_words_come_through_in_bounded_time(word, end):
+    line = b".a{background:url(data:image/png;base64," + word * (600_000 // len(word)) + end
+    assert relay([line, b"\nnext\n"])[0] == line + b"\nnext\n"
+    assert relay([line, b"\nnext\n"], "a-secret/of?some>length")[0] == line + b"\nnext\n"
+
+
 def test_masking_keeps_up_with_a_flood():
     secrets = [os.urandom(12).hex() for _ in range(20)]
     chunk = b"some ordinary line of a build's output, nothing secret in it at all\n" * 1000
@@ -175,3 +183,18 @@ def test_masking_keeps_up_with_a_flood():
     for _ in range(50):
         output.feed(chunk)
     assert 50 * len(chunk) / (time.process_time() - started) > 5e6, "bytes a second"
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        (b"Error: Cannot find module 'react'", "add its package"),
+        (b'Error: Cannot find module "../missing.js"', "commit it"),
+        (b"Error: Cannot find module './missing'", "commit it"),
+        (b"npm error code ERESOLVE", "legacy-peer-deps"),
+    ],
+)
+def test_what_a_command_says_of_its_failure_leads_to_advice(line, advice):
+    _, output = relay([b"one\n", line[:20], line[20:] + b"\n"])
+    assert advice in output.symptoms.advice()
+    assert relay([b"one\n"])[1].symptoms.advice() is None

@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import random
+import re
 import shlex
 from urllib.parse import quote, quote_plus
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from tidegate_builder import masking
 from tidegate_builder.escapes import escaped_pattern
+from tidegate_builder.in_base64 import may_go_on
 from tidegate_builder.masking import MINIMUM_LENGTH, TRIVIAL, Mask
 
 SECRET = 's3cr3t/+ü"\\value&more'
@@ -380,3 +382,10 @@ def test_credentials_are_looked_for_in_bounded_time(sign):
         line = before + sign * (1_000_000 // len(sign))
         assert Mask([]).text(line) == line or "@" in sign or "40" in sign
         assert mask.text(before + sign * 10_000)
+
+
+@given(st.lists(st.sampled_from(["a", "a" * 59, "a" * 60, "/+", "!", ". ", "=", "é"])).map("".join), st.booleans())
+def test_lines_that_end_with_a_long_word_may_go_on(text, ended):
+    for line in (text, f"one\n{text}"):
+        expected = re.search(rb"[\w+/-]{60,}[^\w\n+/-]*\Z", text.encode()) is not None
+        assert may_go_on(f"{line}\n".encode() if ended else line.encode()) == expected

@@ -34,6 +34,13 @@ ADVICE = (
         "The bundler is too old for this Node.js: update it, or add NODE_OPTIONS=--openssl-legacy-provider to env.",
     ),
     (b"Missing script:", "package.json has no such script: add it, or change the command."),
+    *(
+        (
+            b"Cannot find module " + quote + b".",
+            "A file was not found: commit it; mind that capital letters in names count.",
+        )
+        for quote in (b"'", b'"')
+    ),
     (
         b"Cannot find module",
         "A module was not found: add its package to package.json; mind that capital letters in file names count.",

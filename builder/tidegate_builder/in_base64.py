@@ -24,7 +24,8 @@ _LONG = re.compile(rb"(?:\\[nr])?([\w+/-]{60,})")
 _NEXT_LINE = rb"(?:[^\n]*[^\w\n+/-])?([\w+/-]+)[^\w\n+/-]*(?=\n|\Z)"  # its last word: a prefix may stand before
 _AT_START = re.compile(_NEXT_LINE)
 _AFTER_LONG = re.compile(rb"=*(?:\\+[nr])+([\w+/-]+)|[^\w\n+/-]*\n" + _NEXT_LINE)  # or after a line's end in JSON
-_LONG_AT_END = re.compile(rb"[\w+/-]{60,}[^\w\n+/-]*\n?\Z")
+_WORD = bytes(byte for byte in range(256) if re.match(rb"[\w+/-]", bytes([byte])))
+_BETWEEN = bytes(byte for byte in range(256) if byte not in _WORD)
 
 
 class InBase64:
@@ -99,7 +100,13 @@ class InBase64:
 def may_go_on(text: bytes) -> bool:
     """Tell whether the last of these lines ends like a line of wrapped base64."""
     last = text[text.rfind(b"\n", 0, -1) + 1 :]
-    return any(_LONG_AT_END.search(line) for line in (last, Unescaped(last).text))
+    return any(_ends_with_long_word(line) for line in (last, Unescaped(last).text))
+
+
+def _ends_with_long_word(line: bytes) -> bool:
+    # From its end: a pattern would begin anew at each character of a long word that is not the last.
+    word = line.rstrip(_BETWEEN)
+    return len(word) - len(word.rstrip(_WORD)) >= SHORTEST_WRAP
 
 
 def _telling_part(own: bytes) -> bytes:
