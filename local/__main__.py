@@ -73,6 +73,8 @@ def _run(options: Options, state: Path, source: Source | None, started: float) -
             say(f"lambda {state / 'functions'}    (started in {time.monotonic() - started:.1f} s)\n")
             if options.chaos != CALM:
                 say(f"chaos  {options.chaos}\n")
+            for build_id in endpoint.resumed:
+                announcer.watch(build_id)
             good = _build(client, announcer, source, started) if source else True
             if options.once:
                 return 0 if good else 1

@@ -1,4 +1,4 @@
-"""Says on the console how the builds end that others ask the local API for."""
+"""Says on the console how the builds end that others ask the local API for, or asked for in the run before."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ POLL_SECONDS = 1.0
 
 
 class Announcer:
-    """Watches the builds that the API accepts, save those that somebody follows already."""
+    """Watches builds that go on in the background, save those that somebody follows already."""
 
     def __init__(self, client: Client, tell: Callable[[str], None]) -> None:
         self._client = client
@@ -29,7 +29,11 @@ class Announcer:
             body = json.loads(outcome.result.get("body") or "{}")
             build_id = body.get("data", {}).get("buildId") or body.get("id")
             if build_id and outcome.result.get("statusCode") in {200, 201, 202}:
-                threading.Thread(target=self._watch, args=(build_id,), daemon=True).start()
+                self.watch(build_id)
+
+    def watch(self, build_id: str) -> None:
+        """Say how a build ends, once it has."""
+        threading.Thread(target=self._watch, args=(build_id,), daemon=True).start()
 
     def _watch(self, build_id: str) -> None:
         time.sleep(POLL_SECONDS)

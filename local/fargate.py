@@ -37,11 +37,11 @@ class Fargate:
         self._closed = False
         self._recovered = self._tasks.load()
 
-    def announce_recovered(self) -> int:
-        """Tell of the tasks that were lost with the last run of the stack; how many there were."""
+    def announce_recovered(self) -> list[str]:
+        """Tell of the tasks that were lost with the last run of the stack; who had started them."""
         for task in self._recovered:
             self._publish(event_view(task))
-        return len(self._recovered)
+        return [task["startedBy"] for task in self._recovered if "startedBy" in task]
 
     def living(self) -> int:
         """How many tasks have not stopped."""

@@ -17,6 +17,7 @@ from local.worker import Function, Worker, environment_of
 
 PATIENCE_SECONDS = 0.25  # a warm worker that is free soon beats a new one on a machine with few cores
 RETRY_SECONDS = 2.0
+ORDER_SECONDS = 1.0  # that the next batch of lines waits: a log sink may hold the function for longer
 
 
 @dataclass(frozen=True)
@@ -100,23 +101,27 @@ class Lambdas:
             return Outcome(request_id, error=answer["error"])
         return Outcome(request_id, answer["result"])
 
-    def invoke_later(self, arn: str, event: Any, attempt: int = 1) -> None:
-        """Invoke a function in the background, again if it fails, and send what failed for good to its queue."""
+    def invoke_later(self, arn: str, event: Any, attempt: int = 1, tell: Callable[[], None] = lambda: None) -> None:
+        """Invoke a function in the background, again if it fails, and send what failed for good to its queue.
+
+        `tell` is called after the first attempt.
+        """
         function = self.functions[arn]
 
         def work() -> None:
-            if not self._try(function, event, attempt):
+            again = not self._try(function, event, attempt)
+            tell()
+            if again:
                 delay = RETRY_SECONDS * attempt
                 self._timers.later(delay, lambda: self.invoke_later(arn, event, attempt + 1))
 
         self._timers.soon(work)
 
     def invoke_in_order(self, arn: str, event: Any) -> None:
-        """The same, but wait until it is done, so that the caller's next event comes after it."""
-        attempt = 1
-        while not self._try(self.functions[arn], event, attempt):
-            time.sleep(RETRY_SECONDS * attempt)
-            attempt += 1
+        """The same, but wait a moment until it is done, so that the caller's next event comes after it."""
+        done = threading.Event()
+        self.invoke_later(arn, event, tell=done.set)
+        done.wait(ORDER_SECONDS)
 
     def close(self) -> None:
         """End all workers."""

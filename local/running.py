@@ -85,8 +85,8 @@ def running(options: Options, state: Path, cache: Path, look_at: LookAt, tell: T
         Gateway(apis["SitesApi"], options.sites_port, lambdas.invoke, sites_check)
         for api in stack.web_sockets:
             WebSocketGateway(api, options.logs_port, forgetful(options.chaos, lambdas.invoke), api_check, viewers)
-        lost = fargate.announce_recovered()
-        if lost:
+        endpoint.resumed = [started_by.partition("/")[0] for started_by in fargate.announce_recovered()]
+        if lost := len(endpoint.resumed):
             cut_off = "build was" if lost == 1 else "builds were"
             tell(f"{lost} {cut_off} cut off when the last run ended, now to go on or end")
         bus.start_clock(options.schedule_seconds)

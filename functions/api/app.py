@@ -3,7 +3,7 @@
 import base64
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -315,13 +315,17 @@ def _accepted(build: Build) -> Response[bytes]:
 
 
 def _query(**rules: Callable[[str | None], Any]) -> list[Any]:
-    """The parameters by their rules, in the rules' order."""
-    return _check(app.current_event.query_string_parameters or {}, rules)
+    """The parameters by their rules, in the rules' order; one without a rule is refused."""
+    given = app.current_event.query_string_parameters or {}
+    unknown = [FieldError(name[:100], "is not a known parameter") for name in sorted(given.keys() - rules)]
+    return _check(given, rules, unknown[: inputs.MAX_ERRORS])
 
 
-def _check(values: Mapping[str, str], rules: Mapping[str, Callable[[Any], Any]]) -> list[Any]:
-    """Apply each value's rule, or raise InvalidRequest with all that are broken."""
-    checked, errors = [], []
+def _check(
+    values: Mapping[str, str], rules: Mapping[str, Callable[[Any], Any]], wrong: Sequence[FieldError] = ()
+) -> list[Any]:
+    """Apply each value's rule, or raise InvalidRequest with all that is wrong."""
+    checked, errors = [], [*wrong]
     for name, rule in rules.items():
         try:
             checked.append(rule(values.get(name)))

@@ -60,6 +60,9 @@ def test_kill_in_the_middle_of_builds(tmp_path: Path) -> None:
             build = stack.wait_for(build_id, "ready", seconds=90)  # another attempt: the user was not at fault
             assert stack.visit(build["projectSlug"]).body == b"<h1>made by a script</h1>"
         assert stack.build(done)["status"] == "ready"
+        [resumed] = running
+        announced = f"{stack.get(resumed)['projectSlug']}: {stack.get(resumed)['url']} is live"
+        wait_until(lambda: any(line.startswith(announced) for line in stack.printed))
 
 
 def test_state_is_kept_over_an_orderly_end(tmp_path: Path) -> None:

@@ -157,6 +157,8 @@ def test_all_wrong_parameters_are_named() -> None:
         (f"/v1/builds/{BUILD_ID}/logs?cursor=x&wait=21&limit=0", ["limit", "wait", "cursor"]),
         ("/v1/projects/my-site/builds?status=done&cursor=x&limit=x", ["limit", "cursor", "status"]),
         ("/v1/projects?cursor=x&limit=x", ["limit", "cursor"]),
+        ("/v1/projects?page=2&limit=x&Limit=1", ["Limit", "page", "limit"]),
+        (f"/v1/builds/{BUILD_ID}/logs?since=1", ["since"]),
     ):
         body = assert_problem(call("GET", path), 400, "INVALID_REQUEST", path)
         assert [error["field"] for error in body["errors"]] == names

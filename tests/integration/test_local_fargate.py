@@ -288,13 +288,13 @@ def test_log_is_delivered_before_the_end_is_told(aws: Aws) -> None:
 def test_restart_tells_of_lost_tasks(aws: Aws, tmp_path: Path) -> None:
     ended = aws.run("")
     aws.wait(ended["taskArn"])
-    running = aws.run("print('up'); import time; time.sleep(60)", clientToken="t")
+    running = aws.run("print('up'); import time; time.sleep(60)", clientToken="t", startedBy="build/1")
     until(lambda: "up" in aws.lines())
     aws.fargate.close()
     events: list[dict[str, Any]] = []
     logs = Logs(tmp_path / "logs", {GROUP}, [], lambda _arn, _event: None)
     again = Fargate(CATALOG, tmp_path / "tasks", logs, python, events.append)
-    assert again.announce_recovered() == 1
+    assert again.announce_recovered() == ["build/1"]
     detail = events[0]["detail"]
     assert detail["taskArn"] == running["taskArn"]
     assert (detail["lastStatus"], detail["stopCode"]) == ("STOPPED", "TerminationNotice")

@@ -159,6 +159,20 @@ def test_background_invocation_is_tried_again_and_then_sent_to_its_queue(
     assert record["responsePayload"]["errorType"] == "ValueError"
 
 
+def test_next_batch_does_not_wait_for_one_that_is_held_up(
+    make: Callable[..., Lambdas], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lambdas = make(timeout=60.0)
+    lambdas.warm()
+    counted = tmp_path / "count"
+    for number in range(1, 4):
+        lambdas.invoke_in_order(ARN, {"do": "count", "file": str(counted)})
+        assert counted.read_text() == "x" * number, "it is done before the next one"
+    monkeypatch.setattr(module, "ORDER_SECONDS", 0.05)
+    lambdas.invoke_in_order(ARN, {"do": "sleep", "seconds": 50})
+    assert lambdas.invoke(ARN, {}).result
+
+
 def test_record_that_is_too_large_for_its_queue_is_dropped(
     make: Callable[..., Lambdas], monkeypatch: pytest.MonkeyPatch
 ) -> None:
