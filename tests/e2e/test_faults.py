@@ -49,7 +49,8 @@ def test_kill_in_the_middle_of_builds(tmp_path: Path) -> None:
         stack.end(signal.SIGKILL)
         wait_until(lambda: not living(below), 10)
     with local_stack(STATE_DIR=state) as stack:
-        assert any(line.startswith("2 builds were cut off") for line in stack.printed)
+        # Two, if the kill came before the canceled one's task had ended.
+        assert any(re.match("(1 build was|2 builds were) cut off", line) for line in stack.printed)
         site = stack.visit(ready["projectSlug"])
         assert (site.body, site.headers["etag"]) == (b"done", etag)
         assert stack.visit(ready["projectSlug"], "/deep/%C3%BC.txt").body == b"kept"
