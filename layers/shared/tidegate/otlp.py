@@ -55,6 +55,8 @@ def requests(resource: Mapping[str, str | int | None], lines: Iterable[Line], ob
     head = _field(1, _resource(resource))
     scope = _field(1, _field(1, _SCOPE.encode()))
     most = MAX_BYTES - len(head) - len(scope) - 20  # the tags and lengths of the two messages around
+    seen = _SEEN_AT + _nanoseconds(observed)
+    stamp, time = -1, b""
     records: list[bytes] = []
     size = 0
     for line in lines:
@@ -71,9 +73,9 @@ def requests(resource: Mapping[str, str | int | None], lines: Iterable[Line], ob
         if size > most or len(records) == MAX_RECORDS:
             yield _request(head, scope, records)
             records, size = [], length
-        records.append(
-            pack(opening, line.timestamp * 1_000_000, before_body, body, before_uid, uid, _SEEN_AT, observed)
-        )
+        if line.timestamp != stamp:  # mostly it is that of the line before
+            stamp, time = line.timestamp, _nanoseconds(line.timestamp * 1_000_000)
+        records.append(pack(opening, time, before_body, body, before_uid, uid, seen))
     if records:
         yield _request(head, scope, records)
 
@@ -93,8 +95,12 @@ def _frame(body: int, uid: int) -> _Frame:
     before_uid = b"\x32" + _varint(len(key) + uid) + key  # attributes = 6
     record = 9 + len(before_body) + body + len(before_uid) + uid + 9
     opening = b"\x12" + _varint(record) + b"\x09"  # ScopeLogs.log_records = 2; time_unix_nano = 1, fixed64
-    form = struct.Struct(f"<{len(opening)}sQ{len(before_body)}s{body}s{len(before_uid)}s{uid}scQ")
+    form = struct.Struct(f"{len(opening)}s8s{len(before_body)}s{body}s{len(before_uid)}s{uid}s9s")
     return form.size, form.pack, opening, before_body, before_uid
+
+
+def _nanoseconds(time: int) -> bytes:
+    return time.to_bytes(8, "little")  # fixed64
 
 
 class _Frames(Memory[tuple[int, int], _Frame]):
