@@ -64,7 +64,7 @@ class Endpoint:
         self.logs: Logs | None = None
         self.lambdas: Lambdas | None = None
         self.viewers: Viewers | None = None
-        self.resumed: list[str] = []  # builds of the last run that go on in this one
+        self.resumed: list[str] = []  # builds whose tasks the end of the last run has cut off
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
 
     def close(self) -> None:

@@ -218,7 +218,7 @@ class Stream:
                     self._changed.notify()
 
     def close(self, seconds: float = 20.0) -> None:
-        """Send the rest and wait until it has arrived."""
+        """Send the rest, and wait a moment until it has arrived."""
         with self._changed:
             self._ended = True
             self._changed.notify()

@@ -73,8 +73,8 @@ def create(template: dict[str, Any], parameters: Mapping[str, str], root: Path) 
     created = Created(template, {key: value for key, value in parameters.items() if key in known})
     functions = [_function(created, name, of, root) for name, of in created.of("AWS::Lambda::Function").items()]
     subscriptions = [
-        Subscription(name, of["LogGroupName"], of["DestinationArn"])
-        for name, of in created.of("AWS::Logs::SubscriptionFilter").items()
+        Subscription(of["FilterName"], of["LogGroupName"], of["DestinationArn"])
+        for of in created.of("AWS::Logs::SubscriptionFilter").values()
     ]
     apis = created.of("AWS::ApiGatewayV2::Api")
     catalog = _catalog(created)

@@ -136,6 +136,23 @@ def test_who_misses_the_output_is_told_where_pages_were_made(checkout, wanted):
     assert raised.value.failure.fix.endswith("puts the site, such as 'generated/de' or 'generated/en'.")
 
 
+@pytest.mark.parametrize("target", ["loop", "../dist/loop", "index.html/old", "a" * 300, "/root/x", "nowhere"])
+def test_links_that_lead_nowhere_end_no_build(checkout, target):
+    write(checkout, AFTER, "dist/index.html")
+    (checkout / "dist" / "loop").symlink_to(target)
+    assert output(checkout, framework=VITE) == "dist"
+    files, [note] = listed(checkout, "dist")
+    assert (files, note.partition(":")[0]) == (["index.html"], "Left out loop")
+
+
+def test_page_that_is_a_link_to_itself_was_not_made(checkout):
+    write(checkout, BEFORE, "src/x")
+    (checkout / "src" / "index.html").symlink_to("index.html")
+    with pytest.raises(StepFailed) as raised:
+        output(checkout, framework=VITE)
+    assert raised.value.failure.fix.endswith("where the build puts the site.")
+
+
 @pytest.fixture
 def depths(checkout):
     """Folders deeper than Python recurses."""

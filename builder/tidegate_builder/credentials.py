@@ -16,7 +16,7 @@ _NAME = rb"[^\s/?#\"'<>\\]*(?:(?:\\(?!\\{0,6}u00(?:2[23fF]|3[fF]))|%s)[^\s/?#\"'
 _QUOTE = rb"(?:[\"'<>]|(?<=&)#(?:[xX]2[27]|3[49]);)(?![,:;)\]}>\s\\])"
 _PASSWORD = rb"%s(?:%s%s)*" % (_NAME, _QUOTE, _NAME)
 # A # or ? ends a URL's host, but many write them in passwords as they are. Not after a port, where parameters follow.
-_NO_PORT = rb"(?!(?:[\da-fA-F:.]{1,45}\]:)?\d{1,5}\?[\w.-]*=)"
+_NO_PORT = rb"(?!(?:[\da-fA-F:.]{1,45}\]:)?\d{1,5}(?:\?[\w.%\[\]-]*[=&]|#[\w-]*[,;|]))"
 _MARK = rb"(?:\?|#(?!(?<=&#)\w{1,6};)|\\{1,7}u00(?:23|3[fF]))"
 _IN_REST = rb"[^\s/#\"'<>()\[\]{}\\]*"
 _REST = rb"%s(?:(?:\\(?!\\{0,6}(?:[nrt\"'/]|u002[2fF]))|#(?!(?<=&#)\w{1,6};)|%s)%s)*" % (_IN_REST, _ENTITY, _IN_REST)

@@ -118,7 +118,7 @@ def _inside(path: Path, project: Project) -> bool:
 
 def _changed_since(directory: Path, moment: int) -> bool:
     for folder, entries in _folders(directory):
-        files = (entry.path for entry in entries if not entry.is_dir())
+        files = (entry.path for entry in entries if not _is_directory(entry))
         if any(_is_newer(path, moment) for path in (folder, *files)):
             return True
     return False
@@ -147,6 +147,12 @@ def _is_newer(path: str, moment: int) -> bool:
     return False
 
 
+def _is_directory(entry: "os.DirEntry[str]") -> bool:
+    with suppress(OSError):  # links in a circle, through a file, to what may not be seen
+        return entry.is_dir()
+    return False
+
+
 def _missing(message: str, project: Project, framework: Framework | None, built_since: int | None) -> Exception:
     hint = STATIC_SITES.get(framework.id) if framework else None
     made = [] if built_since is None else sorted(islice(_new_pages(project, built_since), MAX_HINTS))
@@ -159,7 +165,7 @@ def _new_pages(project: Project, moment: int) -> Iterator[str]:
     """Find directories with a page that the build wrote, as one would give them in the settings."""
     for folder, entries in _folders(project.directory):
         path = os.path.relpath(folder, project.directory)
-        pages = (entry.path for entry in entries if entry.name in PAGES and entry.is_file())
+        pages = (entry.path for entry in entries if entry.name in PAGES and entry.is_file(follow_symlinks=False))
         if not any(_is_newer(page, moment) for page in pages):
             continue
         if path == "." or not any(part.startswith(".") for part in path.split("/")):
@@ -245,7 +251,7 @@ def _reason_to_leave_out(entry: "os.DirEntry[str]", checkout: Path, source: bool
         target = Path(os.path.realpath(entry.path))  # resolve() raises on links in a circle
         if not target.is_relative_to(checkout) or NEVER & set(target.relative_to(checkout).parts):
             return "a link that leads out of the site's repository"
-        if not target.exists():
+        if not os.path.exists(target):  # noqa: PTH110  which raises where a name is too long
             return "a link to nothing"
     mode = entry.stat().st_mode
     return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "not a file"

@@ -162,6 +162,8 @@ def test_background_invocation_is_tried_again_and_then_sent_to_its_queue(
 def test_next_batch_does_not_wait_for_one_that_is_held_up(
     make: Callable[..., Lambdas], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(module, "ORDER_SECONDS", 60)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 600)
     lambdas = make(timeout=60.0)
     lambdas.warm()
     counted = tmp_path / "count"

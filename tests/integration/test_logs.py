@@ -705,6 +705,18 @@ TEXTS = st.sampled_from(["", "9" * 100, event_id(1), f"{event_id(1)}/"]) | st.te
 PLACES = st.tuples(TEXTS, TEXTS, st.binary(max_size=6), NUMBERS, st.binary(max_size=40), TEXTS, NUMBERS, NUMBERS)
 
 
+def test_cursor_is_short_where_many_attempts_wrote_nothing(stack: Settings) -> None:
+    """Each wait for capacity may have made a task; a gateway takes 10 KB of headers, a viewer's message 10,000."""
+    tasks = [f"{number:032x}" for number in range(360)]
+    put(range(3), tasks[100])
+    put(range(3, 6), tasks[359])
+    first = logs.read(tasks, None, 2)
+    assert len(first.cursor or "") < 1000
+    rest = logs.read(tasks, first.cursor, 10)
+    assert numbers(first) + numbers(rest) == list(range(6))
+    assert logs.read(tasks, rest.cursor, 10).lines == ()
+
+
 @given(st.lists(PLACES, min_size=1, max_size=3), st.sampled_from([1, 1000]))
 @quickly
 def test_cursor_that_was_made_up_leads_to_a_short_one(stack: Settings, places: list[Any], times: int) -> None:

@@ -171,6 +171,7 @@ def _fetch(watch: notes.Watch, known: set[str], now: datetime, seconds_left: Cal
             if page:
                 fetched.since, fetched.last = page[-1].timestamp, page[-1].id
             if fetched.pages >= _PAGES or seconds_left() < LONGEST_CALL:
+                logger.info("log compared in part", task=watch.task_id, pages=fetched.pages, last=fetched.last)
                 fetched.whole = False
                 return fetched
     except FAULTS:
