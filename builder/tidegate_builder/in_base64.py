@@ -18,14 +18,14 @@ Span = tuple[int, int]
 Encoding = tuple[bytes, bytes]  # a secret's own characters, and with the padding
 
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-_SHAPE = bytes(ord("A") if re.match(rb"[\w+/-]", bytes([byte])) else ord(" ") for byte in range(256))
+_WORD = bytes(byte for byte in range(256) if re.match(rb"[\w+/-]", bytes([byte])))
+_BETWEEN = bytes(byte for byte in range(256) if byte not in _WORD)
+_SHAPE = bytes(ord("A") if byte in _WORD else ord(" ") for byte in range(256))
 _ESCAPED_SHAPE = bytes(ord("A") if chr(byte) in "%\\&#;" else _SHAPE[byte] for byte in range(256))
 _LONG = re.compile(rb"(?:\\[nr])?([\w+/-]{60,})")
 _NEXT_LINE = rb"(?:[^\n]*[^\w\n+/-])?([\w+/-]+)[^\w\n+/-]*(?=\n|\Z)"  # its last word: a prefix may stand before
 _AT_START = re.compile(_NEXT_LINE)
 _AFTER_LONG = re.compile(rb"=*(?:\\+[nr])+([\w+/-]+)|[^\w\n+/-]*\n" + _NEXT_LINE)  # or after a line's end in JSON
-_WORD = bytes(byte for byte in range(256) if re.match(rb"[\w+/-]", bytes([byte])))
-_BETWEEN = bytes(byte for byte in range(256) if byte not in _WORD)
 
 
 class InBase64:

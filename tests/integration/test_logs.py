@@ -675,6 +675,8 @@ def cursor_of(*places: Any) -> str:
         cursor_of(["", "", b"", -1, b""]),
         cursor_of(["x" * 2000, "", b"", 0, b""]),
         cursor_of(["", 7, b"", 0, b""]),
+        cursor_of(["", "9" * 101, b"", 0, b""]),
+        cursor_of(["", "", b"", 0, b"", "9" * 101]),
         cursor_of(["", "", b"", 0, "x"]),
         cursor_of(["", "", b"x" * 7, 0, b""]),
         cursor_of(["", "", b"", HUGE]),

@@ -45,6 +45,11 @@ class Subscription(Struct, frozen=True, rename="camel"):
     leased_until: int = 0
     encoding: str = "identity"
 
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """What its next lines depend on: all who stand there get the same."""
+        return self.cursor, self.encoding
+
     def leased(self, now: datetime) -> bool:
         """Whether somebody else is sending, or the viewer is left in peace for a while."""
         return self.leased_until > _milliseconds(now)

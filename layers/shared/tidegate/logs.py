@@ -21,6 +21,7 @@ MAX_PAGE_BYTES = 1024 * 1024  # Lambda answers with 6 MB at most, and JSON withi
 WINDOW = 100  # the newest chunks of a task, among which a late one is noticed: minutes, as Lambda's own retries take
 _MOST_LINES = 10**9  # who says that it has more made its cursor up
 _Key = Annotated[str, Meta(max_length=200)]
+_Id = Annotated[str, Meta(max_length=100)]
 _Count = Annotated[int, Meta(ge=0, le=_MOST_LINES)]
 
 
@@ -43,11 +44,11 @@ class _Place(Struct, array_like=True):
     """
 
     base: _Key = ""
-    floor: _Key = ""
+    floor: _Id = ""
     part: Annotated[bytes, Meta(max_length=MARK_BYTES)] = b""
     given: _Count = 0
     read: bytes = b""
-    last: _Key = ""
+    last: _Id = ""
     lines: _Count = 0
     sealed: Annotated[int, Meta(ge=-1, le=_MOST_LINES)] = -1
 

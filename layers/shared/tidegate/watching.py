@@ -122,10 +122,10 @@ def _push(
     ready = [viewer for viewer in viewers if viewer.leased(now)]
     waiting = [viewer for viewer in viewers if not viewer.leased(now)]
     for make in (log.at_hand, log.first):  # whose lines are at hand does not wait until others' are read
-        made = _make({(viewer.cursor, viewer.encoding) for viewer in waiting}, make, clock, until, faults)
-        ready += [viewer for viewer in waiting if (viewer.cursor, viewer.encoding) in made]
+        made = _make({viewer.place for viewer in waiting}, make, clock, until, faults)
+        ready += [viewer for viewer in waiting if viewer.place in made]
         faults += _side_by_side(ready, lambda viewer: _served(viewer, log, clock, until))
-        ready, waiting = [], [viewer for viewer in waiting if (viewer.cursor, viewer.encoding) not in made]
+        ready, waiting = [], [viewer for viewer in waiting if viewer.place not in made]
     return faults
 
 
@@ -174,7 +174,7 @@ def _serve(viewer: Subscription, log: Log, clock: Clock, until: datetime, *, pat
             seen = connections.wish(seen)
             if seen and seen.leased(clock()):
                 return
-        elif not log.news(seen.cursor, seen.encoding):
+        elif not log.news(*seen.place):
             return
         else:
             seen = connections.take(seen, lease, clock())
